@@ -1,0 +1,1 @@
+"""convert: see each module's docstring."""

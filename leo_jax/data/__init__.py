@@ -1,0 +1,1 @@
+"""data: see each module's docstring."""

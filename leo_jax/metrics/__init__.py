@@ -1,0 +1,1 @@
+"""metrics: see each module's docstring."""

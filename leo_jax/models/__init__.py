@@ -1,0 +1,1 @@
+"""models: see each module's docstring."""

@@ -1,0 +1,1 @@
+"""frozen: see each module's docstring."""

@@ -1,0 +1,1 @@
+"""ops: see each module's docstring."""

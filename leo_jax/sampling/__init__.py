@@ -1,0 +1,1 @@
+"""sampling: see each module's docstring."""

@@ -1,0 +1,1 @@
+"""training: see each module's docstring."""
