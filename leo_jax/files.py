@@ -1,0 +1,40 @@
+"""Files that are whole or absent: everything the package writes goes through here."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import uuid
+from collections.abc import Iterator
+
+PathLike = str | os.PathLike[str]
+
+
+@contextlib.contextmanager
+def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
+    """Gives a temporary name beside `path`, with its suffix; what is written there takes `path`'s place at the end.
+
+    When the body raises, nothing is left behind and an older file at `path` stays as it was. Parents are made.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: PathLike, content: bytes | str) -> None:
+    """Writes `content` (str as UTF-8) to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sha256(path: PathLike) -> str:
+    """Hex SHA-256 of the file at `path`."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
