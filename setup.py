@@ -34,6 +34,7 @@ setuptools.setup(
         "einops>=0.8.1",
         "etils[epath]>=1.12",
         "flax>=0.12.8",
+        "fsspec>=2025.3",
         "google-crc32c>=1.7",
         "grain>=0.2.18",
         "jax>=0.10.2",
@@ -57,6 +58,7 @@ setuptools.setup(
         "convert": ["torch>=2.6", "safetensors>=0.5"],
         "tpu": ["jax[tpu]>=0.10.2"],
         "cuda12": ["jax[cuda12]>=0.10.2"],
+        "gcs": ["gcsfs>=2025.3"],
     },
     entry_points={"console_scripts": ["leo=leo_jax.cli:main"]},
 )
