@@ -1,0 +1,224 @@
+"""Checkpoints: the training state and the input's position, written together by Orbax.
+
+A checkpoint `DIR/<step>` holds `state` (arrays only) and `data` (JSON: where the input stood after the step's batch).
+Orbax writes it beside its final name and renames it, so a step that is listed is whole; a process that was killed while
+writing leaves a `*.orbax-checkpoint-tmp` folder, which the next writer removes.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+PyTree = Any
+PathLike = str | os.PathLike[str]
+
+STATE, DATA = "state", "data"
+SHOWN = 5  # names listed when a checkpoint does not fit
+
+
+class Restored(NamedTuple):
+    """What a checkpoint held: the arrays, the input's position, and the number of finished steps."""
+
+    state: PyTree
+    position: dict[str, Any]
+    step: int
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder. Every process of a multi-process run must make the same calls.
+
+    Args:
+        directory: where they are; made when missing. Local, or any path that epath knows (`gs://…`).
+        keep_last: how many of the latest are kept.
+        best_metric: name of the metric by which one more, the best so far, is kept; None keeps the latest only.
+        best_mode: "min" or "max".
+        read_only: only read; nothing is made or cleaned up.
+    """
+
+    def __init__(
+        self,
+        directory: PathLike,
+        *,
+        keep_last: int = 2,
+        best_metric: str | None = None,
+        best_mode: str = "min",
+        read_only: bool = False,
+    ):
+        if keep_last < 1:
+            raise ValueError(
+                f"keep_last is {keep_last}: keep at least the latest checkpoint (1), or nothing can resume"
+            )
+        if best_mode not in ("min", "max"):
+            raise ValueError(f"best_mode is {best_mode!r}: 'min' or 'max'")
+        self.directory = _absolute(directory)
+        self._best_metric = best_metric
+        self._worst = math.inf if best_mode == "min" else -math.inf  # a checkpoint that was not measured
+        policies: list[Any] = [preservation_policy.LatestN(keep_last)]
+        if best_metric is not None:
+            policies.append(
+                preservation_policy.BestN(
+                    get_metric_fn=lambda metrics: metrics[best_metric],
+                    reverse=best_mode == "min",
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
+        if read_only and not epath.Path(self.directory).exists():
+            raise FileNotFoundError(f"{self.directory} does not exist: no run has saved checkpoints there")
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            item_handlers={STATE: ocp.StandardCheckpointHandler(), DATA: ocp.JsonCheckpointHandler()},
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+                best_fn=None if best_metric is None else (lambda metrics: metrics[best_metric]),
+                best_mode=best_mode,
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
+            ),
+        )
+
+    def save(
+        self, step: int, state: PyTree, position: Mapping[str, Any], metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Starts to write `state` and `position` as step `step`, and returns once the arrays have been copied.
+
+        Of `metrics` only `best_metric` is kept. An earlier write is awaited first, and its failure raised here.
+        """
+        measured = (metrics or {}).get(self._best_metric, math.nan)
+        value = float(measured) if math.isfinite(measured) else self._worst
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), DATA: ocp.args.JsonSave(dict(position))}),
+            metrics=None
+            if value is None
+            else {self._best_metric: float(value) if math.isfinite(value) else self._worst},
+            force=True,
+        )
+
+    def restore(self, abstract_state: PyTree, step: int | None = None) -> Restored:
+        """The checkpoint of `step` (the latest when None), its arrays placed as `abstract_state`'s shardings say.
+
+        Args:
+            abstract_state: tree of `jax.ShapeDtypeStruct`, with shardings where the arrays are to be sharded.
+            step: number of finished steps.
+
+        Raises:
+            FileNotFoundError: there is no such checkpoint.
+            ValueError: the arrays' names, shapes or types are not `abstract_state`'s; the first ones are listed.
+        """
+        step = self._existing(step)
+        saved = self._manager.item_metadata(step)[STATE]
+        _check_same_arrays(f"{self.directory}/{step}", saved, abstract_state)
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract_state), DATA: ocp.args.JsonRestore()}),
+        )
+        return Restored(restored[STATE], restored[DATA], step)
+
+    def restore_part(self, abstract_part: PyTree, step: int | None = None) -> PyTree:
+        """Only the arrays named in `abstract_part`, a dict with some branches of the saved state (say, the parameters).
+
+        They are jax arrays where `abstract_part` has shardings, numpy ones elsewhere.
+
+        Raises:
+            FileNotFoundError: there is no such checkpoint.
+            ValueError: an array of `abstract_part` is not in the checkpoint or has another shape or type.
+        """
+        step = self._existing(step)
+        saved = self._manager.item_metadata(step)[STATE]
+        _check_same_arrays(f"{self.directory}/{step}", saved, abstract_part, partly=True)
+        args = ocp.args.PyTreeRestore(
+            abstract_part,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_part),
+            partial_restore=True,
+        )
+        handlers = {STATE: ocp.PyTreeCheckpointHandler()}  # the standard handler reads all or nothing
+        options = ocp.CheckpointManagerOptions(create=False)
+        with ocp.CheckpointManager(self.directory, item_handlers=handlers, options=options) as reader:
+            return reader.restore(step, args=ocp.args.Composite(**{STATE: args}))[STATE]
+
+    def latest(self) -> int | None:
+        """Step of the latest checkpoint; None when there is none."""
+        return self._manager.latest_step()
+
+    def best(self) -> int | None:
+        """Step of the best checkpoint by `best_metric`; None when none carries that metric."""
+        self.wait()
+        step = self._manager.best_step() if self._best_metric else None
+        return step if step is not None and math.isfinite(self._manager.metrics(step)[self._best_metric]) else None
+
+    def steps(self) -> list[int]:
+        """Steps of all kept checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises what a write in the background raised."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and lets go of threads."""
+        self._manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _existing(self, step: int | None) -> int:
+        steps = self.steps()
+        if not steps:
+            raise FileNotFoundError(f"{self.directory} holds no checkpoint")
+        if step is None:
+            return steps[-1]
+        if step not in steps:
+            raise FileNotFoundError(f"{self.directory} holds no checkpoint of step {step}, only of {steps}")
+        return step
+
+
+def _absolute(directory: PathLike) -> str:
+    """Orbax wants absolute paths; addresses such as gs://bucket are so already."""
+    text = os.fspath(directory)
+    return text if "://" in text else os.path.abspath(text)
+
+
+def _check_same_arrays(where: str, saved: PyTree, wanted: PyTree, *, partly: bool = False) -> None:
+    """Raises ValueError with the first differences between two trees of things that have a shape and a dtype."""
+    have, want = _described(saved), _described(wanted)
+    wrong = [
+        f"{name}: {have[name]} there, {want[name]} here" for name in want if name in have and have[name] != want[name]
+    ]
+    wrong += [f"{name}: not there" for name in want if name not in have]
+    if not partly:
+        wrong += [f"{name}: only there" for name in have if name not in want]
+    if wrong:
+        more = f"\n  … and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise ValueError(
+            f"the checkpoint {where} is of another model ({len(wrong)} of {len(want)} arrays do not fit):\n  "
+            + "\n  ".join(wrong[:SHOWN])
+            + more
+            + "\nuse the config it was trained with (config.json beside it), or a new workdir"
+        )
+
+
+def _described(tree: PyTree) -> dict[str, str]:
+    """Name → 'float32[3, 4]'. Names are joined keys, so that a tuple restored as a list compares equal."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {
+        "/".join(str(_key(part)) for part in path): f"{jax.numpy.dtype(leaf.dtype).name}{list(leaf.shape)}"
+        for path, leaf in leaves
+    }
+
+
+def _key(part: Any) -> Any:
+    """The bare name or number in one step of a tree path."""
+    for field in ("key", "name", "idx"):
+        if hasattr(part, field):
+            return getattr(part, field)
+    return part

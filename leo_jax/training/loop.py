@@ -1,0 +1,156 @@
+"""The one training loop. `fit(task, batches, …)` trains any task, resumes exactly, and leaves quietly when told to."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from leo_jax.checkpoints import Checkpoints
+from leo_jax.training.logging import RunLog
+from leo_jax.training.meter import Meter, NonFiniteError
+from leo_jax.training.state import (
+    Batches,
+    PyTree,
+    Task,
+    abstract_state,
+    compiled_step,
+    first_examples,
+    init_state,
+    place_batch,
+    replicated,
+    root_key,
+)
+from leo_jax.training.stopping import Preempted, Stop
+
+
+def fit(
+    task: Task,
+    batches: Batches,
+    *,
+    workdir: str | os.PathLike[str],
+    mesh: Mesh,
+    steps: int,
+    seed: int,
+    log_every: int = 50,
+    picture_every: int = 500,
+    checkpoint_every: int = 500,
+    keep: int = 2,
+    best_metric: str | None = None,
+    picture_examples: int = 4,
+) -> PyTree:
+    """Trains until `steps` steps are finished, from the latest checkpoint in `workdir` if there is one.
+
+    Randomness and input are functions of (seed, step), so a run that was cut off and resumed ends with the same bits as
+    one that was not, on the same devices. `workdir` gets checkpoints/, metrics.jsonl, tensorboard/ and pictures/.
+
+    Args:
+        task: what to train.
+        batches: this process's part of each global batch, arrays with the batch axis first.
+        workdir: the run's folder, the same for all processes.
+        mesh: one 'data' axis over all devices; the global batch is shared out along it.
+        steps: finished steps at which to end.
+        seed: of the run; step k uses fold_in(key(seed), k).
+        log_every: steps between rows, which are means over the steps since the last one.
+        picture_every: steps between pictures; 0 for none.
+        checkpoint_every: steps between checkpoints, each preceded by `task.evaluate`. One is also made at the end.
+        keep: number of latest checkpoints that stay.
+        best_metric: name in `task.evaluate`'s result; the checkpoint where it was lowest stays too.
+        picture_examples: examples a picture shows.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        NonFiniteError: a metric or the state stopped being finite; names the step and the last good checkpoint.
+        Preempted: SIGTERM or Ctrl-C came; the current step was finished and saved.
+        ValueError: the global batch does not divide over the devices, or a checkpoint is of another model.
+    """
+    workdir = pathlib.Path(os.path.abspath(workdir))
+    with Checkpoints(workdir / "checkpoints", keep_last=keep, best_metric=best_metric) as checkpoints, Stop() as stop:
+        state, position, first = _begin(task, batches, checkpoints, seed, mesh)
+        frozen = jax.device_put(task.frozen, replicated(mesh))
+        train_step, key, meter = compiled_step(task, mesh), root_key(seed), Meter(position)
+
+        def save(step: int, results: dict[str, float]) -> None:
+            meter.finish()
+            _check_finite(state, step)
+            checkpoints.save(step, state, {"input": batches.get_state(), "window": meter.sums()}, results)
+
+        active = jax.process_index() == 0
+        with _naming(task, checkpoints), RunLog(workdir, step=first, steps=steps, active=active) as log:
+            if first:
+                log.say(f"{task.name}: resumed after step {first}")
+            for step in range(first, steps):
+                if stop.reached(step):
+                    if step > (checkpoints.latest() or 0):
+                        save(step, {})
+                    checkpoints.wait()
+                    log.say(f"{task.name}: told to stop; step {step} is saved, the same command goes on from there")
+                    raise Preempted(step)
+                batch = place_batch(_next(batches, step), mesh)
+                state, metrics = train_step(state, frozen, batch, key, np.uint32(step))
+                done, last = step + 1, step + 1 == steps
+                meter.add(done, metrics, images=jax.tree.leaves(batch)[0].shape[0])
+                log.tick()
+                if done % log_every == 0 or last:
+                    log.row(done, meter.row(), *meter.rate())
+                with meter.paused():
+                    if task.picture and picture_every and (done % picture_every == 0 or last):
+                        examples = first_examples(batch, picture_examples, mesh)
+                        log.picture(done, task.name, np.asarray(task.picture(state, frozen, examples)))
+                    if done % checkpoint_every == 0 or last:
+                        meter.finish()
+                        results = dict(task.evaluate(state, frozen)) if task.evaluate else {}
+                        log.results(done, results)
+                        save(done, results)
+    return state
+
+
+def _begin(task: Task, batches: Batches, checkpoints: Checkpoints, seed: int, mesh: Mesh) -> tuple[PyTree, PyTree, int]:
+    """(state, the meter's sums, finished steps) of the latest checkpoint, the input set to it; or of a new run."""
+    if checkpoints.latest() is None:
+        return init_state(task, seed, mesh), None, 0
+    state, position, step = checkpoints.restore(abstract_state(task, seed, mesh))
+    batches.set_state(position["input"])
+    return state, position["window"], step
+
+
+def _next(batches: Batches, step: int) -> PyTree:
+    try:
+        return next(batches)
+    except StopIteration:
+        raise RuntimeError(f"the input ended after {step} steps: training needs one that repeats without end") from None
+
+
+@jax.jit
+def _all_finite(state: PyTree) -> jax.Array:
+    floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats])) if floats else jnp.asarray(True)
+
+
+def _check_finite(state: PyTree, step: int) -> None:
+    """A step can have finite losses and leave parameters that are not: such a state is never saved."""
+    if not _all_finite(state):
+        raise NonFiniteError(f"the state is not finite after step {step}")
+
+
+@contextlib.contextmanager
+def _naming(task: Task, checkpoints: Checkpoints) -> Iterator[None]:
+    """Adds to a NonFiniteError what there is to go on from."""
+    try:
+        yield
+    except NonFiniteError as error:
+        checkpoints.wait()
+        step = checkpoints.latest()
+        good = (
+            f"the last good checkpoint is {checkpoints.directory}/{step}" if step else "no checkpoint was saved before"
+        )
+        raise NonFiniteError(
+            f"{task.name}: {error}; {good}. The same command would meet the same step again: lower the learning rates "
+            "or change the seed"
+        ) from None
