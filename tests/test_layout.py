@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "leo_jax"
 ROWS = [
-    {"ops", "video", "checkpoints", "files"},
+    {"ops", "video", "checkpoints", "files", "weights"},
     {"data", "models"},
     {"diffusion", "losses", "convert"},
     {"training", "sampling", "metrics"},

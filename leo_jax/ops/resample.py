@@ -1,0 +1,107 @@
+"""Resampling with the animator's blur kernel [1, 3, 3, 1] / 8, and the image pyramid of its losses.
+
+Everything here is written as sums of shifted slices or as small matrix products: depthwise convolutions, which the
+originals use, are slow on most backends. Two-fold resampling works on the even and odd samples apart (polyphase), so no
+inserted zero is ever multiplied. Arrays are (b, h, w, c).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+KERNEL = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
+
+
+def pad(x: Array, axis: int, before: int, after: int) -> Array:
+    """Zero-pads one axis."""
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (before, after)
+    return jnp.pad(x, widths)
+
+
+def cut(x: Array, axis: int, start: int, size: int, stride: int = 1) -> Array:
+    """`size` entries of one axis, from `start`, every `stride`-th."""
+    return jax.lax.slice_in_dim(x, start, start + (size - 1) * stride + 1, stride, axis)
+
+
+def _blur_axis(x: Array, axis: int, padding: tuple[int, int], stride: int) -> Array:
+    x = pad(x, axis, *padding)
+    size = (x.shape[axis] - len(KERNEL)) // stride + 1
+    near, far = KERNEL[1], KERNEL[0]
+    taps = [cut(x, axis, k, size, stride) for k in range(4)]
+    return near * (taps[1] + taps[2]) + far * (taps[0] + taps[3])
+
+
+def blur(x: Float[Array, "b h w c"], padding: tuple[int, int], stride: int = 1) -> Float[Array, "b h2 w2 c"]:
+    """Blurs zero-padded x with the separable kernel; h2 = (h + sum(padding) - 4) // stride + 1."""
+    return _blur_axis(_blur_axis(x, 1, padding, stride), 2, padding, stride)
+
+
+def interleave(even: Array, odd: Array, axis: int) -> Array:
+    """even[0], odd[0], even[1], odd[1], … along `axis`."""
+    stacked = jnp.stack([even, odd], axis=axis + 1)
+    shape = list(even.shape)
+    shape[axis] *= 2
+    return stacked.reshape(shape)
+
+
+def _upsample_axis(x: Array, axis: int) -> Array:
+    n = x.shape[axis]
+    padded = pad(x, axis, 1, 1)
+    before, after = cut(padded, axis, 0, n), cut(padded, axis, 2, n)
+    return interleave(0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after, axis)
+
+
+def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
+    """Doubles the resolution: zero insertion, padding (2, 1), blur of gain 4 (flow and image skips of the generator)."""
+    return _upsample_axis(_upsample_axis(x, 1), 2)
+
+
+def blur_phases(even: Array, odd: Array, axis: int) -> tuple[Array, Array]:
+    """Blur of gain 2 and padding (1, 1) along one axis of the signal even[0], odd[0], …, even[n-1], odd[n-1], even[n].
+
+    Returns:
+        The even and odd samples of the result, n each.
+    """
+    n = odd.shape[axis]
+    odd = pad(odd, axis, 1, 1)
+    near, far = 2 * KERNEL[1], 2 * KERNEL[0]
+    even_here, even_next = cut(even, axis, 0, n), cut(even, axis, 1, n)
+    odd_before, odd_here, odd_next = (cut(odd, axis, k, n) for k in range(3))
+    return (
+        near * (even_here + odd_here) + far * (odd_before + even_next),
+        near * (odd_here + even_next) + far * (even_here + odd_next),
+    )
+
+
+@functools.cache
+def _pyramid_matrix(size: int, factor: int) -> np.ndarray:
+    """(size // factor, size): zero-padded Gaussian blur, then every factor-th sample."""
+    sigma = (factor - 1) / 2
+    radius = round(4 * sigma)
+    taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    taps /= taps.sum()
+    centres = np.arange(0, size, factor)
+    offsets = np.arange(size)[None, :] - centres[:, None] + radius
+    inside = (offsets >= 0) & (offsets <= 2 * radius)
+    return np.where(inside, taps[np.clip(offsets, 0, 2 * radius)], 0.0)
+
+
+def downscale(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
+    """Antialiased downscaling of the perceptual loss's pyramid by an integer factor (SPEC §1, training).
+
+    A Gaussian of sigma (factor - 1) / 2 cut at 4 sigma, zero padding, every factor-th pixel from the first.
+    """
+    if factor == 1:
+        return x
+    rows, columns = (jnp.asarray(_pyramid_matrix(n, factor), x.dtype) for n in x.shape[1:3])
+    x = jnp.einsum("ph,bhwc->bpwc", rows, x, precision="highest")
+    return jnp.einsum("qw,bpwc->bpqc", columns, x, precision="highest")
+
+
+def pyramid(x: Float[Array, "b h w c"], *, smallest: int = 16) -> list[Float[Array, "b _ _ c"]]:
+    """X at scales 1, 1/2, 1/4, 1/8, without those under `smallest` px."""
+    return [downscale(x, factor) for factor in (1, 2, 4, 8) if factor == 1 or min(x.shape[1:3]) // factor >= smallest]
