@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from leo_jax.data.puppets.skeleton import CONTROL, CONTROL_FIELDS
+from leo_jax.data.puppets.skeleton import ARM_AXES, CONTROL, CONTROL_FIELDS, SIDES, reach
 
 STYLES = ("gestures", "walking", "martial", "dancing")
 FPS = {"gestures": 12.5, "walking": 12.5, "martial": 10.0, "dancing": 12.5}
@@ -96,15 +96,15 @@ def controls(
 def _gestures(rng, times, vigour):
     facing = rng.uniform(-0.35, 0.35)
     stance = rng.uniform(0.09, 0.15)
-    waving, opening = rng.uniform(0.10, 0.2), rng.uniform(0.1, 0.45)
+    waving, opening = rng.uniform(0.25, 0.5), rng.uniform(0.1, 0.45)
     drift = _Sway(rng)
 
     def draw(rng, previous):
-        key = _blank()
+        key = {}
         pair = _other(rng, GESTURES, previous.get("pair"))
         hands = pair if rng.random() < 0.5 else pair[::-1]
         key["pair"] = pair
-        _set_hands(key, rng, hands, 0.05)
+        _set_hands(key, rng, hands, 0.08)
         weight = rng.choice((-1.0, 1.0)) * rng.uniform(0.3, 1.0)
         key |= {
             "pelvis_x": 0.045 * weight,
@@ -114,15 +114,15 @@ def _gestures(rng, times, vigour):
         key |= {"pelvis_roll": 0.05 * weight, "side_bend": rng.normal(0, 0.07), "twist": rng.normal(0, 0.16)}
         key |= {"lean": rng.uniform(-0.03, 0.12), "shrug": 0.02 if "shrug" in pair else 0.0}
         key |= {"head_yaw": rng.normal(0, 0.3), "head_pitch": rng.normal(0, 0.1), "head_roll": rng.normal(0, 0.1)}
-        for side in ("left", "right"):
+        for side in SIDES:
             key[f"waves_{side}"] = float(hands[side == "right"] == "wave")
         return key
 
     period = rng.uniform(0.5, 0.7)
     out = _through_keys(rng, draw, times, period, vigour, ("waves_left", "waves_right"))
-    for side in ("left", "right"):
+    for side in SIDES:
         swing = out.pop(f"waves_{side}") * np.sin(2 * np.pi * 1.7 * times)
-        out[f"{side}_hand_out"] = out[f"{side}_hand_out"] + waving * swing
+        out[f"{side}_arm_turn"] = out[f"{side}_arm_turn"] + waving * swing
     out["pelvis_yaw"] = out["pelvis_yaw"] + facing
     out["pelvis_x"] = out["pelvis_x"] + 0.008 * drift(times)
     return _stand(out, stance, facing, opening)
@@ -133,14 +133,14 @@ def _walking(rng, times, vigour):
     facing = rng.choice((-1, 1)) * rng.choice((rng.uniform(0.0, 0.5), rng.uniform(0.7, 1.35)))
     stride = rng.uniform(0.10, 0.16) * vigour
     swing = rng.uniform(0.35, 0.65) * vigour
-    bent, lift, bounce = rng.uniform(0.02, 0.16), rng.uniform(0.06, 0.12), rng.uniform(0.008, 0.016)
+    bent, lift, bounce = rng.uniform(0.15, 0.9), rng.uniform(0.06, 0.12), rng.uniform(0.008, 0.016)
     width, lean = rng.uniform(0.035, 0.05), rng.uniform(0.02, 0.1)
     phase = 2 * np.pi * (pace * times + rng.random())
     look, turning = rng.normal(0, 0.15), _Sway(rng)
     out = _zeros(len(times))
     heading = facing + 0.25 * turning(times)
     out |= {"pelvis_yaw": heading + 0.12 * np.sin(phase), "twist": -0.28 * np.sin(phase), "lean": out["lean"] + lean}
-    out |= {"pelvis_drop": 0.012 + bounce * (1 + np.cos(2 * phase)), "pelvis_roll": 0.04 * np.cos(phase)}
+    out |= {"pelvis_drop": 0.8 * bounce * (1 + np.cos(2 * phase)), "pelvis_roll": 0.04 * np.cos(phase)}
     out |= {"head_yaw": look + 0.16 * np.sin(phase) - 0.3 * facing, "head_pitch": 0.03 * np.cos(2 * phase)}
     out["pelvis_x"] = 0.012 * np.cos(phase) * np.cos(heading)
     for side, sign, shift in (("left", 1.0, 0.0), ("right", -1.0, np.pi)):
@@ -150,11 +150,11 @@ def _walking(rng, times, vigour):
         out[f"{side}_foot_z"] = along * np.cos(heading) - across * np.sin(heading)
         out[f"{side}_foot_lift"] = lift * vigour * up
         out[f"{side}_foot_yaw"] = np.full(len(times), 0.08)
-        reach = -swing * np.sin(phase + shift + 1.4)  # opposite to the foot of the same side
-        out[f"{side}_hand_out"] = 0.16 - 0.10 * np.maximum(reach, 0)
-        out[f"{side}_hand_up"] = -np.sqrt(np.maximum(0.93**2 - reach**2, 0.1)) + bent * (0.6 + np.maximum(reach, 0))
-        out[f"{side}_hand_forward"] = 0.08 + reach
-        out[f"{side}_hand_swivel"] = np.full(len(times), 0.15)
+        ahead = -swing * np.sin(phase + shift + 1.4)  # opposite to the foot of the same side
+        out[f"{side}_arm_raise"] = ahead + 0.05
+        out[f"{side}_arm_heading"] = np.full(len(times), 1.45)
+        out[f"{side}_arm_turn"] = np.full(len(times), 0.25)
+        out[f"{side}_arm_elbow"] = bent + 0.5 * (swing + ahead)
     return _pack(out)
 
 
@@ -162,12 +162,12 @@ def _martial(rng, times, vigour):
     facing = rng.uniform(-0.5, 0.5)
 
     def draw(rng, previous):
-        key = _blank()
+        key = {}
         form = _other(rng, FORMS, previous.get("form"))
         key["form"] = form
         hands, (spread, advance, weight, drop, yaw, lift) = form
         mirrored = rng.random() < 0.5
-        _set_hands(key, rng, hands[::-1] if mirrored else hands, 0.04)
+        _set_hands(key, rng, hands[::-1] if mirrored else hands, 0.06)
         sign = -1.0 if mirrored else 1.0
         weight *= sign
         spread *= rng.uniform(0.9, 1.1)
@@ -208,9 +208,9 @@ def _dancing(rng, times, vigour):
     opening = rng.uniform(0.15, 0.5)
 
     def draw(rng, previous):
-        key = _blank()
+        key = {}
         key["pair"] = _other(rng, DANCE_HANDS, previous.get("pair"))
-        _set_hands(key, rng, key["pair"] if rng.random() < 0.5 else key["pair"][::-1], 0.06)
+        _set_hands(key, rng, key["pair"] if rng.random() < 0.5 else key["pair"][::-1], 0.1)
         key |= {"side_bend": rng.normal(0, 0.1), "head_yaw": rng.normal(0, 0.25), "head_roll": rng.normal(0, 0.14)}
         return key
 
@@ -260,7 +260,7 @@ def _through_keys(rng, draw, times, period, vigour, extra):
     gentle = np.array([1.0 if name.startswith(("waves", "left_foot", "right_foot")) else vigour for name in names])
     table = rest + gentle * (table - rest)
     out = dict(zip(names, _cubic(table, position).T, strict=True))
-    for side in ("left", "right"):
+    for side in SIDES:
         _take_steps(out, table, names, side, position)
     return out
 
@@ -299,21 +299,14 @@ def _step(phase):
     return advance, np.sin(np.pi * flight) ** 2
 
 
-_REST = {
-    f"{side}_hand_{axis}": HANDS["rest"][k]
-    for side in ("left", "right")
-    for k, axis in enumerate(("out", "up", "forward", "swivel"))
-}
-
-
-def _blank() -> dict:
-    return {}
+_ARMS = {name: reach(*place) for name, place in HANDS.items()}
+_REST = {f"{side}_arm_{axis}": _ARMS["rest"][k] for side in SIDES for k, axis in enumerate(ARM_AXES)}
 
 
 def _set_hands(key, rng, hands, spread):
-    for side, name in zip(("left", "right"), hands, strict=True):
-        for axis, value in zip(("out", "up", "forward", "swivel"), HANDS[name], strict=True):
-            key[f"{side}_hand_{axis}"] = value + rng.normal(0, spread)
+    for side, name in zip(SIDES, hands, strict=True):
+        for axis, value in zip(ARM_AXES, _ARMS[name], strict=True):
+            key[f"{side}_arm_{axis}"] = value + rng.normal(0, spread)
 
 
 def _stand(out, stance, facing, opening):

@@ -19,21 +19,26 @@ JOINT_NAMES = (
 )
 JOINT = {name: i for i, name in enumerate(JOINT_NAMES)}
 
-# What a motion style decides in every frame. Hands are relative to their shoulder, in the chest's frame and arm lengths
-# (out: away from the body's middle); feet are on the floor, in standing heights; angles in radians.
+# What a motion style decides in every frame: angles in radians, lengths in standing heights.
+# An arm has four angles (see `arm`): how far it is raised from hanging, where to (0 outwards, pi/2 forwards), which way
+# the forearm bends (0: on upwards), and the elbow's flexion. Feet are placed on the floor, legs follow from the pelvis.
+ARM_AXES = ("raise", "heading", "turn", "elbow")
+FOOT_AXES = ("x", "z", "lift", "yaw")
 CONTROL_FIELDS = (
     *("pelvis_x", "pelvis_drop", "pelvis_z", "pelvis_yaw", "pelvis_roll"),
     *("lean", "side_bend", "twist", "shrug", "head_yaw", "head_pitch", "head_roll"),
-    *(f"{side}_hand_{axis}" for side in SIDES for axis in ("out", "up", "forward", "swivel")),
-    *(f"{side}_foot_{axis}" for side in SIDES for axis in ("x", "z", "lift", "yaw")),
+    *(f"{side}_arm_{axis}" for side in SIDES for axis in ARM_AXES),
+    *(f"{side}_foot_{axis}" for side in SIDES for axis in FOOT_AXES),
 )
 CONTROL = {name: i for i, name in enumerate(CONTROL_FIELDS)}
 # The record's motion vector: the controls as they were asked for, then the hinge angles that followed (0 = straight).
 HINGES = ("left_elbow", "right_elbow", "left_knee", "right_knee")
 MOTION_FIELDS = CONTROL_FIELDS + HINGES
 
-LONGEST_REACH = 0.985  # of a limb's length: it never locks straight, so hinges keep their direction
-SHORTEST_REACH = {"arm": 0.28, "leg": 0.35}  # limits elbows to 147 and knees to 139 degrees of flexion
+LONGEST_REACH = 0.994  # of a limb's length: it never locks straight, so hinges keep their direction
+SHORTEST_LEG = 0.35  # of its length: limits knees to 139 degrees of flexion
+ELBOW = (0.12, 2.5)  # limits of its flexion
+_HANGING = 0.12  # a hanging arm points that far outwards, clear of the hips
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,43 @@ def turn(matrix: Float[np.ndarray, "t 3 3"], vector: Float[np.ndarray, "t 3"]) -
     return (matrix @ vector[..., None])[..., 0]
 
 
+def arm(raised, heading, turning, flexion):
+    """Directions (t, 3) of the upper arm and the forearm of a left arm, in the chest's frame; a right one mirrors x.
+
+    The upper arm is `raised` from hanging towards `heading`; the forearm leaves its line by `flexion`, towards upwards
+    (along the meridian) for `turning` 0 and a quarter turn on in the direction of growing headings for pi/2.
+    """
+    sine, cosine = np.sin(raised), np.cos(raised)
+    east, ahead = np.cos(heading), np.sin(heading)
+    upper = np.stack([sine * east, -cosine, sine * ahead], -1)
+    meridian = np.stack([cosine * east, sine, cosine * ahead], -1)
+    parallel = np.stack([-ahead, 0 * ahead, east], -1)
+    sideways = np.cos(turning)[..., None] * meridian + np.sin(turning)[..., None] * parallel
+    lower = np.cos(flexion)[..., None] * upper + np.sin(flexion)[..., None] * sideways
+    clear = rotation(0.0, 0.0, np.full(1, _HANGING))[0]
+    return upper @ clear.T, lower @ clear.T
+
+
+def reach(out: float, up: float, forward: float, swivel: float) -> tuple[float, float, float, float]:
+    """The ARM_AXES angles that bring a hand to a place, in arm lengths from its shoulder.
+
+    `swivel` puts the elbow below (0) or outside (pi/2) the line to the hand.
+    """
+    clear = rotation(0.0, 0.0, np.full(1, _HANGING))[0]
+    target, pole = (np.array(v) @ clear for v in ((out, up, forward), (np.sin(swivel), -np.cos(swivel), -0.45)))
+    elbow, hand, flexion = bend(np.zeros((1, 3)), target[None], pole[None], 0.53, 0.47, 0.3)
+    upper, lower = elbow[0] / 0.53, (hand - elbow)[0] / 0.47
+    raised, heading = np.arccos(np.clip(-upper[1], -1, 1)), np.arctan2(upper[2], upper[0])
+    if heading < -np.pi / 4:  # backwards is a negative raise, so that arms swing past hanging without turning over
+        raised, heading = -raised, heading + np.pi
+    meridian = np.array([np.cos(raised) * np.cos(heading), np.sin(raised), np.cos(raised) * np.sin(heading)])
+    parallel = np.array([-np.sin(heading), 0.0, np.cos(heading)])
+    turning = np.arctan2(lower @ parallel, lower @ meridian)
+    if turning < -2 * np.pi / 3:  # elbows turn from -120 to 240 degrees
+        turning += 2 * np.pi
+    return float(raised), float(heading), float(turning), float(flexion[0])
+
+
 def bend(root, target, pole, upper: float, lower: float, shortest: float):
     """Two-bone inverse kinematics: (middle joint, end joint, flexion), each over t.
 
@@ -127,7 +169,7 @@ def pose(controls: Float[np.ndarray, "t a"], body: Proportions) -> Pose:
     sign = {"left": 1.0, "right": -1.0}
     side_of_hip = {side: turn(hips, _constant(len(controls), sign[side] * body.hip)) for side in SIDES}
 
-    height = body.ankle + leg * (LONGEST_REACH - 0.02) - c["pelvis_drop"]
+    height = body.ankle + leg * (LONGEST_REACH - 0.006) - c["pelvis_drop"]
     for side in SIDES:
         away = side_of_hip[side] + np.stack([c["pelvis_x"], 0 * height, c["pelvis_z"]], -1) - ankles[side]
         highest = ankles[side][:, 1] + np.sqrt(
@@ -143,26 +185,19 @@ def pose(controls: Float[np.ndarray, "t a"], body: Proportions) -> Pose:
     for side in SIDES:
         out = sign[side]
         shoulder = neck + turn(chest, np.stack([0 * height + out * body.shoulder, c["shrug"] - 0.012, 0 * height], -1))
-        arm = body.upper_arm + body.forearm
-        local = np.stack([out * c[f"{side}_hand_out"], c[f"{side}_hand_up"], c[f"{side}_hand_forward"]], -1) * arm
-        swivel = c[f"{side}_hand_swivel"]
-        # A raised arm's elbow points down, a hanging one's back; between, the pole keeps away from the arm itself.
-        hanging = np.clip(-(c[f"{side}_hand_up"] + 0.1) / 0.6, 0, 1)
-        hanging = hanging**2 * (3 - 2 * hanging)
-        pole = np.stack([out * np.sin(swivel), -np.cos(swivel) * (1 - hanging), -0.45 - 0.8 * hanging], -1)
-        elbow, wrist, hinges[f"{side}_elbow"] = bend(
-            shoulder, shoulder + turn(chest, local), turn(chest, pole), body.upper_arm, body.forearm, SHORTEST_REACH["arm"]
-        )
+        angles = [c[f"{side}_arm_{axis}"] for axis in ARM_AXES]
+        hinges[f"{side}_elbow"] = np.clip(angles[3], *ELBOW)
+        upper, lower = arm(*angles[:3], hinges[f"{side}_elbow"])
+        elbow = shoulder + body.upper_arm * turn(chest, upper * [out, 1, 1])
+        wrist = elbow + body.forearm * turn(chest, lower * [out, 1, 1])
         hip = pelvis + side_of_hip[side]
         yaw = c["pelvis_yaw"] + out * c[f"{side}_foot_yaw"]
-        forward = np.stack([np.sin(yaw), 0 * yaw, np.cos(yaw)], -1)
+        ahead = np.stack([np.sin(yaw), 0 * yaw, np.cos(yaw)], -1)
         # The bend of a knee follows the foot, and goes up in a lifted leg.
-        knee_pole = forward + np.stack([0 * yaw, 1.5 * np.minimum(c[f"{side}_foot_lift"], 0.3), 0 * yaw], -1)
-        knee, ankle, hinges[f"{side}_knee"] = bend(
-            hip, ankles[side], knee_pole, body.thigh, body.shin, SHORTEST_REACH["leg"]
-        )
+        knee_pole = ahead + np.stack([0 * yaw, 1.5 * np.minimum(c[f"{side}_foot_lift"], 0.3), 0 * yaw], -1)
+        knee, ankle, hinges[f"{side}_knee"] = bend(hip, ankles[side], knee_pole, body.thigh, body.shin, SHORTEST_LEG)
         droop = np.minimum(0.8 * body.ankle + 0.35 * c[f"{side}_foot_lift"], 0.8 * body.foot)
-        toe = ankle + forward * np.sqrt(body.foot**2 - droop**2)[:, None] - np.stack([0 * yaw, droop, 0 * yaw], -1)
+        toe = ankle + ahead * np.sqrt(body.foot**2 - droop**2)[:, None] - np.stack([0 * yaw, droop, 0 * yaw], -1)
         for name, value in zip(
             ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "toe"),
             (shoulder, elbow, wrist, hip, knee, ankle, toe),
