@@ -82,6 +82,18 @@ def sheet(columns: Mapping[str, Shaped[np.ndarray, "b ..."]]) -> UInt8[np.ndarra
     return np.asarray(canvas)
 
 
+def animator_sheet(
+    source: Shaped[np.ndarray, "b h w 3"],
+    driving: Shaped[np.ndarray, "b h w 3"],
+    reconstruction: Shaped[np.ndarray, "b h w 3"],
+    mask: Float[np.ndarray, "b r r 1"],
+    flow: Float[np.ndarray, "b r r 2"],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """What the animator does with each pair: see `sheet`. `flow` is the offset added to the sampling grid."""
+    columns = {"source": source, "driving": driving, "reconstruction": reconstruction, "mask": mask, "flow": flow}
+    return sheet(columns)
+
+
 def _picture(name: str, column: np.ndarray) -> np.ndarray:
     if column.ndim == 4 and column.shape[-1] == 3 and column.dtype == np.uint8:
         return column

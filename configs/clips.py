@@ -1,0 +1,33 @@
+"""Your own videos: any prepared folder, a small model at 64 px that a CPU can train.
+
+Paper: none. No VGG19 weights are needed; with them, --config.animator.perceptual=vgg19 and perceptual_weight=10.
+Command: leo prepare --videos DIR --out data/clips --size 64 --name clips
+         python -m leo_jax.main --config=configs/clips.py --workdir=runs/clips --config.data.dir=data/clips
+Cost: not measured.
+Expected: not measured. With a test split, heldout/ratio is the L1 over that of copying the source.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+    config = common.get_config()
+    config.model.size = 64
+    config.model.width = 0.25
+    config.data.dir = "data/clips"
+    config.data.name = "clips"
+    config.data.batch_size = 8
+    config.data.augmentation = "ted"
+    config.data.workers = 0  # small frames: threads keep up
+    config.animator.steps = 20_000
+    config.animator.perceptual = "pyramid_l1"
+    config.animator.perceptual_weight = 1.0
+    config.animator.adversarial_weight = 0.0
+    config.animator.beta1 = 0.9  # without an adversary, momentum helps
+    config.animator.ema_decay = 0.998
+    config.animator.log_every = 50
+    config.animator.picture_every = 500
+    config.animator.checkpoint_every = 500
+    return config

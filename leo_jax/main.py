@@ -1,0 +1,92 @@
+"""Training: `python -m leo_jax.main --config=configs/puppets.py --workdir=DIR [--config.a.b=value …]`."""
+
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package runs from it
+DEFAULT = "configs/puppets.py"
+
+_CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "Config file, with FILE:STRING for its variants.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for checkpoints, logs and pictures; a rerun goes on from there."
+)
+_ACCEPT_CHANGES = flags.DEFINE_bool("accept_changes", False, "Go on with checkpoints of another config.")
+flags.mark_flag_as_required("workdir")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the config's stages in the workdir."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"unknown arguments {arguments[1:]}: overrides look like --config.animator.steps=1000")
+    if flags.FLAGS["verbosity"].using_default_value:
+        logging.set_verbosity(logging.WARNING)  # a checkpoint is worth one line, not forty
+    import jax
+
+    if several_processes(os.environ):
+        jax.distributed.initialize()
+    from leo_jax import experiment
+
+    if jax.process_index() == 0:
+        print(f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), {jax.process_count()} process(es)")
+    try:
+        folders = experiment.run(_CONFIG.value, _WORKDIR.value, accept_changes=_ACCEPT_CHANGES.value)
+    except experiment.ConfigError as error:
+        sys.exit(f"error: {error}")
+    if jax.process_index() == 0:
+        for name, folder in folders.items():
+            print(f"{name}: {folder} (checkpoints/, pictures/, metrics.jsonl, tensorboard/)")
+        print(f"try it: leo animate --model {folders['animator']} --source photo.jpg --driving clip.mp4 --out out.mp4")
+
+
+def several_processes(environment: Mapping[str, str]) -> bool:
+    """Whether the environment is one process of several that `jax.distributed.initialize()` can bring together.
+
+    SLURM and Open MPI count their tasks, a TPU pod lists its hosts, an indexed Kubernetes job numbers its pods, and
+    JAX_COORDINATOR_ADDRESS asks for it by hand.
+    """
+    tasks = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+    hosts = ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")
+    return (
+        "JAX_COORDINATOR_ADDRESS" in environment
+        or ("SLURM_PROCID" in environment and int(environment.get(tasks[0], 1)) > 1)
+        or int(environment.get(tasks[1], 1)) > 1
+        or any("," in environment.get(name, "") for name in hosts)
+        or {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= environment.keys()
+    )
+
+
+def with_config_found(arguments: Sequence[str]) -> list[str]:
+    """`arguments` with --config as a path that exists, and its imports (`from configs import common`) made to work.
+
+    A relative path is looked for in the current folder, then in the repository the package runs from.
+    """
+    arguments = list(arguments)
+    names = [a.split("=")[0].lstrip("-") for a in arguments]
+    if "config" not in names:
+        arguments.append(f"--config={DEFAULT}")
+        names.append("config")
+    place = names.index("config")
+    separate = "=" not in arguments[place] and place + 1 < len(arguments)  # --config FILE
+    value = arguments[place + 1] if separate else arguments[place].partition("=")[2]
+    file, colon, variant = value.partition(":")
+    if not pathlib.Path(file).exists() and (ROOT / file).exists():
+        file = str(ROOT / file)
+    arguments[place : place + 1 + separate] = [f"--config={file}{colon}{variant}"]
+    parent = str(pathlib.Path(file).resolve().parents[1])
+    if parent not in sys.path:
+        sys.path.insert(0, parent)
+    return arguments
+
+
+def start(arguments: Sequence[str]) -> None:
+    """Parses `arguments` (the program's name first) and runs; ends the process."""
+    app.run(main, argv=with_config_found(arguments))
+
+
+if __name__ == "__main__":
+    start(sys.argv)
