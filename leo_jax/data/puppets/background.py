@@ -22,7 +22,7 @@ def draw(
     image = _PAINTERS[kind](rng, x, y, wall, ground, floor)
     if preset == "full":
         grain = 0.5 * _noise(rng, size, 24) + 0.5 * _noise(rng, size, 9)
-        image = image * (1 + rng.uniform(0.02, 0.12) * grain[..., None])
+        image = image * (1 + rng.uniform(0.01, 0.06) * grain[..., None])
     return np.clip(image, 0, 1).astype(np.float32)
 
 
@@ -130,13 +130,11 @@ _PAINTERS = {
 def _quiet_colour(rng, preset, identity):
     """A muted colour at some distance from the clothes and skin; the farthest of a few draws."""
     worn = np.array([identity.top, identity.bottom, identity.skin])
-    best, distance = None, -1.0
-    for _ in range(6 if preset == "easy" else 3):
-        colour = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.03, 0.4), rng.uniform(0.3, 0.95)))
-        gap = np.abs(worn - colour).mean(-1).min()
-        if gap > distance:
-            best, distance = colour, gap
-    return best
+    draws = 6 if preset == "easy" else 3
+    hsv = rng.uniform((0, 0.03, 0.3), (1, 0.4, 0.95), (draws, 3))
+    colours = np.array([colorsys.hsv_to_rgb(*one) for one in hsv])
+    gaps = np.abs(worn[:, None] - colours).mean(-1).min(0)
+    return colours[gaps.argmax()]
 
 
 def _mix(below, above, amount):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from leo_jax.data.puppets import shapes
-from leo_jax.data.puppets.appearance import BOTTOMS, Identity
+from leo_jax.data.puppets.appearance import BOTTOMS, PATTERNS, Identity
 from leo_jax.data.puppets.head import paint_hair_behind, paint_head
 from leo_jax.data.puppets.shapes import Bone, Canvas
 from leo_jax.data.puppets.skeleton import JOINT, JOINT_NAMES, SIDES, Camera, Pose
@@ -119,24 +119,22 @@ def visibility(canvas: Canvas, points: Float[np.ndarray, "t j 2"], pose: Pose) -
 
 
 def dress(cloth: Cloth, field: shapes.Field, length, girth: float, unit: float, turned=0.0) -> np.ndarray:
-    """Colours (f, r, c, 3) of a cloth round a limb: its pattern keeps to the limb, `turned` (f,) radians about its axis."""
+    """Colours (f, r, c, 3) of a cloth round a limb: its pattern keeps to the limb, `turned` radians about its axis."""
     first, second = np.asarray(cloth.first, np.float32), np.asarray(cloth.second, np.float32)
-    name = ("plain", "rings", "lengthwise", "checks", "fade")[cloth.pattern]
+    name = PATTERNS[cloth.pattern]
     light = shapes.shade(field.normal)[..., None]
     if name == "plain":
         return first * light
     pixels = cloth.period * unit
     if name == "fade":
         return (first + np.clip(field.along, 0, 1)[..., None] * (second - first)) * light
-    amount = (
-        np.ones_like(field.along)
-        if name == "lengthwise"
-        else shapes.stripe(field.along * np.float32(length / cloth.period), pixels)
-    )
+    stripes = []
+    if name in ("rings", "checks"):
+        stripes.append(shapes.stripe(field.along * np.float32(length / cloth.period), pixels))
     if name in ("lengthwise", "checks"):
-        angle = np.arcsin(np.clip(field.across, -1, 1)) + shapes.column(turned, len(field.across))
-        columns = shapes.stripe(angle * np.float32(girth / cloth.period), pixels)
-        amount = columns if name == "lengthwise" else 0.5 * (amount + columns)
+        angle = np.arcsin(np.clip(field.across, -1, 1)) + turned
+        stripes.append(shapes.stripe(angle * np.float32(girth / cloth.period), pixels))
+    amount = sum(stripes) / len(stripes)
     return (first + amount[..., None] * (second - first)) * light
 
 
@@ -166,7 +164,7 @@ def _paint_leg(canvas, figure, frames, side):
     who, unit = figure.identity, figure.unit
     body = who.proportions()
     hip, knee, ankle, toe = (figure.at(f"{side}_{joint}", frames) for joint in ("hip", "knee", "ankle", "toe"))
-    radii = np.array([0.054, 0.038, 0.024]) * who.girth * unit
+    radii = np.array([0.048, 0.038, 0.024]) * who.girth * unit
     skin = Cloth(who.skin, who.skin)
     kind = BOTTOMS[who.bottom_kind]
     cloth = Cloth(who.bottom, who.bottom_second, who.bottom_pattern, who.bottom_period)
@@ -176,10 +174,7 @@ def _paint_leg(canvas, figure, frames, side):
     heel[:, 1] += 0.016 * unit
     shoe = Cloth(who.shoe, who.shoe)
 
-    def foot():
-        stroke(canvas, frames, Bone(heel, toe, 0.026 * unit, 0.019 * unit), f"{side}_foot", shoe, body.foot, unit)
-
-    foot()
+    stroke(canvas, frames, Bone(heel, toe, 0.026 * unit, 0.019 * unit), f"{side}_foot", shoe, body.foot, unit)
     if covered < body.thigh + 0.95 * body.shin:
         stroke(canvas, frames, Bone(knee, ankle, radii[1], radii[2]), f"{side}_shin", skin, body.shin, unit)
     if covered > body.thigh:
@@ -204,72 +199,50 @@ def _paint_arm(canvas, figure, frames, side):
     cloth = Cloth(who.top, who.top_second, who.top_pattern, who.top_period)
     covered = who.sleeve * (body.upper_arm + body.forearm)
 
-    def upper():
-        if covered < body.upper_arm:
-            stroke(
-                canvas,
-                frames,
-                Bone(shoulder, elbow, radii[0], radii[1]),
-                f"{side}_upper_arm",
-                skin,
-                body.upper_arm,
-                unit,
-            )
-        if covered > 0:
-            share = covered / body.upper_arm if covered < body.upper_arm else None
-            loose = Bone(shoulder, elbow, radii[0] * 1.12, radii[1] * 1.18, (None, share))
-            stroke(canvas, frames, loose, f"{side}_upper_arm", cloth, body.upper_arm, unit)
+    if covered < body.upper_arm:
+        bare = Bone(shoulder, elbow, radii[0], radii[1])
+        stroke(canvas, frames, bare, f"{side}_upper_arm", skin, body.upper_arm, unit)
+    if covered > 0:
+        share = covered / body.upper_arm if covered < body.upper_arm else None
+        loose = Bone(shoulder, elbow, radii[0] * 1.12, radii[1] * 1.18, (None, share))
+        stroke(canvas, frames, loose, f"{side}_upper_arm", cloth, body.upper_arm, unit)
 
-    def lower():
-        direction = (wrist - elbow) / unit
-        # The hand carries on from the forearm, drooping a little.
-        hand = wrist + (0.42 * direction + np.array([0, 0.006])) * unit
-        stroke(canvas, frames, Bone(wrist, hand, 0.021 * unit, 0.019 * unit), f"{side}_forearm", skin, 0.06, unit)
-        if covered < 0.97 * (body.upper_arm + body.forearm):
-            stroke(canvas, frames, Bone(elbow, wrist, radii[1], radii[2]), f"{side}_forearm", skin, body.forearm, unit)
-        if covered > body.upper_arm:
-            share = (covered - body.upper_arm) / body.forearm
-            loose = Bone(elbow, wrist, radii[1] * 1.18, radii[2] * 1.25, (None, share if share < 1 else None))
-            stroke(canvas, frames, loose, f"{side}_forearm", cloth, body.forearm, unit)
-
-    upper()
-    lower()
+    direction = (wrist - elbow) / unit
+    # The hand carries on from the forearm, drooping a little.
+    hand = wrist + (0.42 * direction + np.array([0, 0.006])) * unit
+    stroke(canvas, frames, Bone(wrist, hand, 0.020 * unit, 0.024 * unit), f"{side}_forearm", skin, 0.06, unit)
+    if covered < 0.97 * (body.upper_arm + body.forearm):
+        stroke(canvas, frames, Bone(elbow, wrist, radii[1], radii[2]), f"{side}_forearm", skin, body.forearm, unit)
+    if covered > body.upper_arm:
+        share = (covered - body.upper_arm) / body.forearm
+        loose = Bone(elbow, wrist, radii[1] * 1.18, radii[2] * 1.25, (None, share if share < 1 else None))
+        stroke(canvas, frames, loose, f"{side}_forearm", cloth, body.forearm, unit)
 
 
-# Half width and depth of the body along the spine: place (0 hips, 1 neck), width, depth. Widths of the upper half are
-# shares of the shoulder's half width, those of the lower half come on top of the hip's.
+# Where the body's outline is tabulated, in torso lengths above the hips.
 _SPINE = np.linspace(-0.3, 1.25, 156)
 
 
-def _profile(who: Identity):
-    hips, waist = who.hip + 0.040 * who.girth, 0.64 * who.shoulder + 0.012 * who.girth + who.belly
+def _profile(who: Identity) -> tuple[np.ndarray, np.ndarray]:
+    """Half width and half depth of the body at _SPINE, in standing heights."""
+    hips, waist = who.hip + 0.044 * who.girth, 0.64 * who.shoulder + 0.012 * who.girth + who.belly
     thick = 0.052 * who.girth
-    place = (-0.30, -0.16, 0.02, 0.42, 0.76, 0.92, 1.00, 1.06, 1.14, 1.25)
-    width = (
-        0.55 * hips,
-        0.9 * hips,
-        hips,
-        waist,
-        0.94 * who.shoulder,
-        who.shoulder,
-        0.92 * who.shoulder,
-        0.5 * who.shoulder,
-        0.028,
-        0.026,
+    outline = np.array(  # place on the spine (0 hips, 1 neck), half width, half depth
+        [
+            (-0.30, 0.55 * hips, 0.80 * thick),
+            (-0.16, 0.90 * hips, 1.15 * thick),
+            (0.02, hips, 1.20 * thick),
+            (0.42, waist, thick + 1.5 * who.belly),
+            (0.76, 0.94 * who.shoulder, 1.16 * thick),
+            (0.92, who.shoulder, 0.95 * thick),
+            (1.00, 0.92 * who.shoulder, 0.72 * thick),
+            (1.06, 0.50 * who.shoulder, 0.50 * thick),
+            (1.14, 0.028, 0.030),
+            (1.25, 0.026, 0.028),
+        ]
     )
-    depth = (
-        0.8 * thick,
-        1.15 * thick,
-        1.2 * thick,
-        thick + 1.5 * who.belly,
-        1.16 * thick,
-        0.95 * thick,
-        0.72 * thick,
-        0.5 * thick,
-        0.03,
-        0.028,
-    )
-    return tuple(_smooth(np.interp(_SPINE, place, values)).astype(np.float32) for values in (width, depth))
+    place, *values = outline.T
+    return tuple(_smooth(np.interp(_SPINE, place, each)).astype(np.float32) for each in values)
 
 
 def _smooth(values):
@@ -289,16 +262,17 @@ def _paint_torso(canvas, figure, frames):
     low = place.astype(np.int32)
     rest = place - low
     cosine, sine = np.cos(turned), np.sin(turned)
-    half = np.sqrt(((width[low] + rest * (width[low + 1] - width[low])) * cosine) ** 2
-                   + ((depth[low] + rest * (depth[low + 1] - depth[low])) * sine) ** 2) * np.float32(unit)  # fmt: skip
-    slope = np.gradient(half, axis=1) if half.shape[1] > 1 else 0 * half
+    wide = (width[low] + rest * (width[low + 1] - width[low])) * cosine
+    deep = (depth[low] + rest * (depth[low + 1] - depth[low])) * sine
+    half = np.sqrt(wide * wide + deep * deep) * np.float32(unit)  # of an ellipse, seen from where it is turned to
+    slope = np.gradient(half, axis=1)
     distance = (np.abs(v) - half) / np.sqrt(1 + slope * slope)
     distance = np.maximum(distance, np.maximum((-0.17 - u) * length, (u - 1.13) * length))
     across = v / half
     field = shapes.Field(distance, u, across, (across, 0 * across))
     torso = who.proportions().torso
     cloth = Cloth(who.top, who.top_second, who.top_pattern, who.top_period)
-    colour = dress(cloth, field, torso, 0.6 * who.shoulder, unit, -turned[:, 0, 0])
+    colour = dress(cloth, field, torso, 0.6 * who.shoulder, unit, -turned)
     light = shapes.shade(field.normal)[..., None]
     # Where on the front a pixel is: -1..1 over the visible half of the cylinder, 0 on the breastbone.
     front = np.sin(np.arcsin(np.clip(across, -1, 1)) - turned)
@@ -311,7 +285,7 @@ def _paint_torso(canvas, figure, frames):
     if BOTTOMS[who.bottom_kind] != "robe":
         lower = Cloth(who.bottom, who.bottom_second, who.bottom_pattern, who.bottom_period)
         below = shapes.coverage((u - who.hem) * length)[..., None]
-        colour = colour + below * (dress(lower, field, torso, 0.6 * who.shoulder, unit, -turned[:, 0, 0]) - colour)
+        colour = colour + below * (dress(lower, field, torso, 0.6 * who.shoulder, unit, -turned) - colour)
     if who.hem > 0 or BOTTOMS[who.bottom_kind] == "robe":
         belt = shapes.coverage((np.abs(u - max(who.hem, 0.06)) - 0.05) * length)[..., None]
         colour = colour + belt * (np.asarray(who.belt, np.float32) * light - colour)
@@ -340,10 +314,11 @@ def _paint_skirt(canvas, figure, frames):
     u, v = (px * dx + py * dy) / long, py * dx - px * dy
     turned = shapes.column(_yaw(figure.pose.hips[frames]), count)
     top = (
-        np.sqrt((np.cos(turned) * (who.hip + 0.04 * who.girth)) ** 2 + (np.sin(turned) * 0.062 * who.girth) ** 2) * unit
+        np.sqrt((np.cos(turned) * (who.hip + 0.046 * who.girth)) ** 2 + (np.sin(turned) * 0.062 * who.girth) ** 2)
+        * unit
     )
     bottom = shapes.column(reach, count)
-    half = top + np.clip(u, -0.2, 1) ** 1 * (bottom - top)
+    half = top + np.clip(u, -0.2, 1) * (bottom - top)
     distance = np.maximum(
         (np.abs(v) - half) * long / np.sqrt(long**2 + (bottom - top) ** 2), np.maximum(-0.15 - u, u - 1) * long
     )
@@ -355,7 +330,7 @@ def _paint_skirt(canvas, figure, frames):
         if robe
         else Cloth(who.bottom, who.bottom_second, who.bottom_pattern, who.bottom_period)
     )
-    colour = dress(cloth, field, float(np.mean(length)) / unit, 0.06, unit, turned[:, 0, 0])
+    colour = dress(cloth, field, float(np.mean(length)) / unit, 0.06, unit, turned)
     folds = 1 - 0.08 * (0.5 + 0.5 * np.sin(across * 9)) * np.clip(u, 0, 1)
     canvas.paint(patch, shapes.coverage(distance), colour * folds[..., None], PART["skirt"])
 

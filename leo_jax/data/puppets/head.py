@@ -1,5 +1,7 @@
 """Heads: a face painted on an ellipsoid, so that eyes and hairline turn with it, hair behind it and hats."""
 
+import functools
+
 import numpy as np
 
 from leo_jax.data.puppets import shapes
@@ -9,7 +11,7 @@ _HEAD_PART = 2  # figure.PART["head"]
 
 
 def _frame(figure, frames):
-    """The skull's axes in the image: right, up and towards the viewer, each (f, 3), and the centre (f, 2)."""
+    """The skull's rotation (f, 3, 3) and its centre in pixels (f, 2)."""
     skull = figure.pose.skull[frames]
     return skull, figure.at("head", frames)
 
@@ -52,7 +54,7 @@ def paint_head(canvas, figure, frames) -> None:
     tall = 0.5 * who.head * unit
     margin = 1.75 * tall
     patch = canvas.patch(frames, centre - margin, centre + margin)
-    column = lambda values: shapes.column(values, count)
+    column = functools.partial(shapes.column, count=count)
     px = (patch.x - column(centre[:, 0])) / np.float32(tall)
     py = (column(centre[:, 1]) - patch.y) / np.float32(tall)  # up
     roll = np.arctan2(-skull[:, 0, 1], skull[:, 1, 1])
@@ -131,7 +133,7 @@ def _lay_face(layers, who, fx, fy, fz, skin, light):
         )
         layers.draw(brow + behind, np.asarray(who.hair, np.float32) * 0.75, 0.5 + 0.5 * who.brow)
         if who.glasses:
-            rim = np.abs(np.hypot((fx - centre) / 1.1, fy - 0.07) - 0.24) - 0.035 + behind
+            rim = np.abs(np.hypot((fx - centre) / 1.1, fy - 0.07) - 0.25) - 0.022 + behind
             layers.draw(rim, np.array([0.1, 0.1, 0.12]))
     if who.glasses:
         layers.draw(np.maximum(np.abs(fy - 0.1) - 0.035, np.abs(fx) - 0.14) + behind, np.array([0.1, 0.1, 0.12]))

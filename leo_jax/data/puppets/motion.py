@@ -133,7 +133,11 @@ def _walking(rng, times, vigour):
     facing = rng.choice((-1, 1)) * rng.choice((rng.uniform(0.0, 0.5), rng.uniform(0.7, 1.35)))
     stride = rng.uniform(0.10, 0.16) * vigour
     swing = rng.uniform(0.35, 0.65) * vigour
-    bent, lift, bounce = rng.uniform(0.15, 0.9), rng.uniform(0.06, 0.12), rng.uniform(0.008, 0.016)
+    bent, lift, bounce = (
+        rng.uniform(0.15, 0.9),
+        rng.uniform(0.06, 0.12) + 0.07 * np.cos(facing) ** 2,
+        rng.uniform(0.008, 0.016),
+    )
     width, lean = rng.uniform(0.035, 0.05), rng.uniform(0.02, 0.1)
     phase = 2 * np.pi * (pace * times + rng.random())
     look, turning = rng.normal(0, 0.15), _Sway(rng)
@@ -174,7 +178,7 @@ def _martial(rng, times, vigour):
         # Body faces `facing`, so the stance opens across that direction.
         for side, out in (("left", 1.0), ("right", -1.0)):
             free = lift * (out * weight < 0)
-            across, along = 0.5 * spread * out, advance * out * sign * (1 if weight == 0 else 1.0)
+            across, along = 0.5 * spread * out, advance * out * sign
             if free:
                 across, along = 0.25 * spread * out, 0.10
             key[f"{side}_foot_x"] = across * np.cos(facing) + along * np.sin(facing)

@@ -4,7 +4,6 @@ A canvas holds (t, h, w, 4): linear red, green, blue and the silhouette's covera
 clip(0.5 - signed distance in pixels, 0, 1), an approximation of its area that is exact for straight edges.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,10 @@ LIGHT = (-0.45, -0.6)  # where the light comes from in the frame: from the upper
 
 @dataclass(frozen=True)
 class Patch:
-    """The part of a canvas a shape can touch: `index` counts its pixels through all frames, x and y are pixel centres, all (f, r, c)."""
+    """The part of a canvas a shape can touch; `index` (f, r, c) counts its pixels through all frames.
+
+    x (f, 1, c) and y (f, r, 1) are the pixels' centres.
+    """
 
     index: np.ndarray
     x: np.ndarray
@@ -123,12 +125,6 @@ def bone_field(patch: Patch, bone: Bone) -> Field:
     return Field(distance, along, across, (-across * dy, across * dx))
 
 
-def smooth_union(first: np.ndarray, second: np.ndarray, softness) -> np.ndarray:
-    """The union of two shapes with the notch between them filled over about `softness` pixels."""
-    gap = np.clip(1 - np.abs(first - second) / softness, 0, None)
-    return np.minimum(first, second) - 0.25 * softness * gap * gap
-
-
 def coverage(distance: np.ndarray) -> np.ndarray:
     """Share of a pixel inside the shape."""
     return np.clip(np.float32(0.5) - distance, 0, 1)
@@ -138,9 +134,6 @@ def shade(normal, strength: float = 0.16, rim: float = 0.14) -> np.ndarray:
     """Brightness factor of a rounded surface lit from LIGHT; `rim` darkens the edges, so that limbs stand out."""
     nx, ny = normal
     return 1 + np.float32(strength) * (LIGHT[0] * nx + LIGHT[1] * ny) - np.float32(rim) * (nx * nx + ny * ny)
-
-
-Colouring = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def stripe(turns: np.ndarray, pixels_per_turn) -> np.ndarray:
