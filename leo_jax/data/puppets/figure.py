@@ -138,6 +138,13 @@ def dress(cloth: Cloth, field: shapes.Field, length, girth: float, unit: float, 
     return (first + amount[..., None] * (second - first)) * light
 
 
+def _lower_cloth(who: Identity) -> Cloth:
+    """What the lower body wears; a robe is one piece with the top."""
+    if BOTTOMS[who.bottom_kind] == "robe":
+        return Cloth(who.top, who.top_second, who.top_pattern, who.top_period)
+    return Cloth(who.bottom, who.bottom_second, who.bottom_pattern, who.bottom_period)
+
+
 def stroke(canvas: Canvas, frames, bone: Bone, part: str, cloth: Cloth, length: float, unit: float) -> None:
     """Paints one limb segment."""
     patch = canvas.patch(frames, *shapes.bone_box(bone))
@@ -166,10 +173,11 @@ def _paint_leg(canvas, figure, frames, side):
     hip, knee, ankle, toe = (figure.at(f"{side}_{joint}", frames) for joint in ("hip", "knee", "ankle", "toe"))
     radii = np.array([0.048, 0.038, 0.024]) * who.girth * unit
     skin = Cloth(who.skin, who.skin)
-    kind = BOTTOMS[who.bottom_kind]
-    cloth = Cloth(who.bottom, who.bottom_second, who.bottom_pattern, who.bottom_period)
-    trousers = kind in ("trousers", "shorts")
-    covered = who.bottom_length * (body.thigh + body.shin) if trousers else 0.0
+    skirted = BOTTOMS[who.bottom_kind] in ("skirt", "robe")
+    flare = 1.0 if skirted else who.flare
+    cloth = _lower_cloth(who)
+    # Legs under a skirt wear its colour: what shows beside it is the skirt, pushed out.
+    covered = who.bottom_length * (body.thigh + body.shin) * (0.93 if skirted else 1.0)
     heel = ankle + (ankle - toe) * 0.28
     heel[:, 1] += 0.016 * unit
     shoe = Cloth(who.shoe, who.shoe)
@@ -179,13 +187,13 @@ def _paint_leg(canvas, figure, frames, side):
         stroke(canvas, frames, Bone(knee, ankle, radii[1], radii[2]), f"{side}_shin", skin, body.shin, unit)
     if covered > body.thigh:
         share = (covered - body.thigh) / body.shin
-        wide = Bone(knee, ankle, radii[1] * 1.06, radii[2] * (1.12 + 0.9 * (who.flare - 1)), (None, share))
+        wide = Bone(knee, ankle, radii[1] * 1.06, radii[2] * (1.12 + 0.9 * (flare - 1)), (None, share))
         stroke(canvas, frames, wide, f"{side}_shin", cloth, body.shin, unit)
     if covered < body.thigh:
         stroke(canvas, frames, Bone(hip, knee, radii[0], radii[1]), f"{side}_thigh", skin, body.thigh, unit)
     if covered > 0:
         share = covered / body.thigh if covered < body.thigh else None
-        loose = 1.06 if share is None else 1.1 * who.flare
+        loose = 1.06 if share is None else 1.1 * flare
         wide = Bone(hip, knee, radii[0] * 1.05, radii[1] * loose, (None, share))
         stroke(canvas, frames, wide, f"{side}_thigh", cloth, body.thigh, unit)
 
@@ -283,7 +291,7 @@ def _paint_torso(canvas, figure, frames):
     bare = shapes.coverage((0.97 + 0.5 * np.abs(front) * np.where(facing, 1, 0) - 0.12 * facing - u) * length * 0.8)
     colour = colour + bare[..., None] * (np.asarray(who.skin, np.float32) * light - colour)
     if BOTTOMS[who.bottom_kind] != "robe":
-        lower = Cloth(who.bottom, who.bottom_second, who.bottom_pattern, who.bottom_period)
+        lower = _lower_cloth(who)
         below = shapes.coverage((u - who.hem) * length)[..., None]
         colour = colour + below * (dress(lower, field, torso, 0.6 * who.shoulder, unit, -turned) - colour)
     if who.hem > 0 or BOTTOMS[who.bottom_kind] == "robe":
@@ -304,7 +312,8 @@ def _paint_skirt(canvas, figure, frames):
     spread = 0.5 * np.linalg.norm(ends[0] - ends[1], axis=-1)
     axis = hem - pelvis
     length = np.maximum(np.linalg.norm(axis, axis=-1), 1e-3)
-    reach = spread + (0.05 + 0.03 * (who.flare - 1)) * unit
+    slant = np.sqrt(1 + (spread / length) ** 2)  # legs apart are wider across the skirt
+    reach = spread + (0.054 * who.girth * slant + 0.03 * (who.flare - 1)) * unit
     low = np.minimum(pelvis, hem) - reach[:, None]
     high = np.maximum(pelvis, hem) + reach[:, None]
     patch = canvas.patch(frames, low, high)
@@ -318,18 +327,14 @@ def _paint_skirt(canvas, figure, frames):
         * unit
     )
     bottom = shapes.column(reach, count)
-    half = top + np.clip(u, -0.2, 1) * (bottom - top)
+    swell = shapes.column(0.04 * unit * (slant - 1), count)
+    half = top + np.clip(u, -0.2, 1) * (bottom - top) + swell * (1 - u) * np.clip(1 + 8 * u, 0, 4)
     distance = np.maximum(
         (np.abs(v) - half) * long / np.sqrt(long**2 + (bottom - top) ** 2), np.maximum(-0.15 - u, u - 1) * long
     )
     across = v / half
     field = shapes.Field(distance, u, across, (-across * dy, across * dx))
-    robe = BOTTOMS[who.bottom_kind] == "robe"
-    cloth = (
-        Cloth(who.top, who.top_second, who.top_pattern, who.top_period)
-        if robe
-        else Cloth(who.bottom, who.bottom_second, who.bottom_pattern, who.bottom_period)
-    )
+    cloth = _lower_cloth(who)
     colour = dress(cloth, field, float(np.mean(length)) / unit, 0.06, unit, turned)
     folds = 1 - 0.08 * (0.5 + 0.5 * np.sin(across * 9)) * np.clip(u, 0, 1)
     canvas.paint(patch, shapes.coverage(distance), colour * folds[..., None], PART["skirt"])
