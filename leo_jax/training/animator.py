@@ -1,0 +1,237 @@
+"""The adversarial task: stage 1 of LEO, LIA's training (SPEC §1)."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, UInt8
+
+from leo_jax import losses
+from leo_jax.models.animator import Animator
+from leo_jax.models.discriminator import Discriminator
+from leo_jax.models.frozen.vgg19 import VGG19
+from leo_jax.models.generator import Frames
+from leo_jax.training import pictures
+from leo_jax.training.state import Metrics, PyTree, Task
+
+Batch = Mapping[str, Array]
+
+
+def optimiser(
+    learning_rate: float, ratio: float, beta1: float = 0.0, beta2: float = 0.99
+) -> optax.GradientTransformation:
+    """Adam rescaled as StyleGAN2's lazy regularisation does: rate·ratio, betas (beta1^ratio, beta2^ratio), eps 1e-8."""
+    adam = optax.adam(learning_rate * ratio, b1=beta1**ratio, b2=beta2**ratio, eps=1e-8)
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the integer count
+            return adam.update(gradients, state, params)
+
+    return optax.GradientTransformation(adam.init, update)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Constants of the training; the defaults are the original's, or named as ours.
+
+    Attributes:
+        generator_lr: before the rescaling by 4/5.
+        discriminator_lr: before the rescaling by 16/17.
+        beta1: of both; the original has 0.
+        beta2: of both, before the rescaling.
+        perceptual: 'vgg19', or ours for data without its weights: 'pyramid_l1'.
+        perceptual_weight: of each VGG layer (10), or of the pyramid.
+        l1_weight: of the plain L1.
+        adversarial_weight: of softplus(-D(fake)); 0 trains without a discriminator (ours).
+        ema_decay: of a running mean of the generator's parameters; 0 for none, as the original (the mean is ours).
+    """
+
+    generator_lr: float = 0.002
+    discriminator_lr: float = 0.002
+    beta1: float = 0.0
+    beta2: float = 0.99
+    perceptual: str = "vgg19"
+    perceptual_weight: float = 10.0
+    l1_weight: float = 1.0
+    adversarial_weight: float = 1.0
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.perceptual not in ("vgg19", "pyramid_l1"):
+            raise ValueError(f"perceptual = {self.perceptual!r}: 'vgg19' or 'pyramid_l1'")
+
+
+def to_float(images: UInt8[Array, "*dims"]) -> Float[Array, "*dims"]:
+    """uint8 → float32 in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1
+
+
+def _reconstruction(
+    settings: Settings, frozen: PyTree, real: Array, dtype: Any
+) -> Callable[[Array], tuple[Array, Metrics]]:
+    """The part of the generator's loss that compares with the driving frame, as a function of the fake."""
+
+    def loss(fake: Array) -> tuple[Array, Metrics]:
+        if settings.perceptual == "vgg19":
+            features = lambda x: VGG19(dtype).apply({"params": frozen["vgg19"]}, x)
+            perceptual = losses.perceptual(features, fake, real, weight=settings.perceptual_weight)
+        else:
+            perceptual = losses.pyramid_l1(fake, real, weight=settings.perceptual_weight)
+        l1 = losses.l1(fake, real)
+        return perceptual + settings.l1_weight * l1, {"perceptual": perceptual, "l1": l1}
+
+    return loss
+
+
+def make_task(
+    animator: Animator,
+    discriminator: Discriminator | None,
+    settings: Settings,
+    *,
+    vgg19: PyTree | None = None,
+    evaluate: Callable[[PyTree, PyTree], Mapping[str, float]] | None = None,
+) -> Task:
+    """The task that trains `animator` against `discriminator`.
+
+    A step makes one update of each network from a batch of {'source', 'driving'}, uint8 (b, h, w, 3): the generator's loss
+    is perceptual + L1 + softplus(-D(fake)), the discriminator's softplus(-D(real)) + softplus(D(fake)) on the same fake.
+    The state is {'generator': …, 'discriminator': …}, each {'params', 'optimiser'}, and {'ema'} if there is one.
+
+    Raises:
+        ValueError: the settings ask for VGG19 and `vgg19` is None, or for a discriminator and there is none.
+    """
+    if (settings.perceptual == "vgg19") != (vgg19 is not None):
+        raise ValueError(
+            f"perceptual = {settings.perceptual!r} and vgg19 weights {'missing' if vgg19 is None else 'given'}"
+        )
+    if (settings.adversarial_weight > 0) != (discriminator is not None):
+        raise ValueError("a discriminator is needed exactly when adversarial_weight is above 0")
+    adam = {
+        "generator": optimiser(settings.generator_lr, 4 / 5, settings.beta1, settings.beta2),
+        "discriminator": optimiser(settings.discriminator_lr, 16 / 17, settings.beta1, settings.beta2),
+    }
+
+    def init(key: jax.Array) -> PyTree:
+        keys = jax.random.split(key)
+        images = jnp.zeros((1, animator.size, animator.size, 3), jnp.float32)
+        params = {"generator": animator.init(keys[0], images, images)["params"]}
+        if discriminator:
+            params["discriminator"] = discriminator.init(keys[1], images)["params"]
+        state = {name: {"params": p, "optimiser": adam[name].init(p)} for name, p in params.items()}
+        return state | ({"ema": jax.tree.map(jnp.copy, params["generator"])} if settings.ema_decay else {})
+
+    def step(state: PyTree, frozen: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Metrics]:
+        source, driving = to_float(batch["source"]), to_float(batch["driving"])
+        draw = lambda params: animator.apply({"params": params}, source, driving).image
+        fake, generator_vjp = jax.vjp(draw, state["generator"]["params"])
+        compare = _reconstruction(settings, frozen, driving, animator.dtype)
+        (loss, metrics), to_fake = jax.value_and_grad(compare, has_aux=True)(fake)
+        gradients = {}
+        if discriminator:
+            judge = lambda params, images: discriminator.apply({"params": params}, images)
+            params = state["discriminator"]["params"]
+            # One forward pass on the fake, two backward ones: to the image for the generator, to the weights for itself.
+            logits_fake, fake_vjp = jax.vjp(judge, params, fake)
+            adversarial, to_logits = jax.value_and_grad(losses.adversarial_generator)(logits_fake)
+            to_fake += settings.adversarial_weight * fake_vjp(to_logits)[1]
+            logits_real, real_vjp = jax.vjp(lambda p: judge(p, driving), params)
+            critic = losses.adversarial_discriminator
+            loss_d, (to_real, to_logits) = jax.value_and_grad(critic, argnums=(0, 1))(logits_real, logits_fake)
+            gradients["discriminator"] = jax.tree.map(jnp.add, real_vjp(to_real)[0], fake_vjp(to_logits)[0])
+            loss += settings.adversarial_weight * adversarial
+            metrics |= {"adversarial": adversarial, "discriminator": loss_d}
+        gradients["generator"] = generator_vjp(to_fake)[0]
+        new = {name: _update(adam[name], state[name], gradients[name]) for name in gradients}
+        if settings.ema_decay:
+            decay = settings.ema_decay
+            new["ema"] = jax.tree.map(
+                lambda e, p: decay * e + (1 - decay) * p, state["ema"], new["generator"]["params"]
+            )
+        return new, {"loss": loss, **metrics}
+
+    return Task("animator", init, step, {"vgg19": vgg19} if vgg19 is not None else {}, make_picture(animator), evaluate)
+
+
+def _update(adam: optax.GradientTransformation, state: PyTree, gradients: PyTree) -> PyTree:
+    updates, optimiser_state = adam.update(gradients, state["optimiser"], state["params"])
+    return {"params": optax.apply_updates(state["params"], updates), "optimiser": optimiser_state}
+
+
+def generator_params(state: PyTree) -> PyTree:
+    """The parameters to use and to keep: the running mean if there is one."""
+    return state.get("ema", state["generator"]["params"])
+
+
+def make_picture(animator: Animator) -> Callable[[PyTree, PyTree, Batch], UInt8[np.ndarray, "h w 3"]]:
+    """A sheet of source, driving frame, reconstruction, mask and flow, a row an example."""
+
+    @jax.jit
+    def draw(params: PyTree, source: Array, driving: Array) -> Frames:
+        return animator.apply({"params": params}, to_float(source), to_float(driving))
+
+    def picture(state: PyTree, frozen: PyTree, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
+        frames = draw(generator_params(state), batch["source"], batch["driving"])
+        return pictures.animator_sheet(
+            source=np.asarray(batch["source"]),
+            driving=np.asarray(batch["driving"]),
+            reconstruction=np.asarray(frames.image),
+            mask=np.asarray(frames.mask[animator.size]),
+            flow=np.asarray(frames.flow[animator.size]),
+        )
+
+    return picture
+
+
+def make_evaluation(
+    animator: Animator,
+    source: UInt8[np.ndarray, "n h w 3"],
+    driving: UInt8[np.ndarray, "n h w 3"],
+    moving: Bool[np.ndarray, "n h w"] | None = None,
+    *,
+    batch_size: int = 16,
+) -> Callable[[PyTree, PyTree], dict[str, float]]:
+    """Measures held-out pairs at every checkpoint: mean |0.5·(clamp(x̂) - x)|, and the same of copying the source.
+
+    Args:
+        animator: the network.
+        source: frames to animate, of videos that are not trained on.
+        driving: other frames of the same videos, to be reconstructed.
+        moving: pixels of the moving region (both silhouettes), where the ground truth knows it.
+        batch_size: pairs at a time.
+
+    Returns:
+        (state, frozen) → {'heldout/l1', 'heldout/l1_copy', 'heldout/ratio'} and, with `moving`, the same of that region.
+    """
+    moving_ = np.ones(source.shape[:3], bool) if moving is None else moving
+
+    @jax.jit
+    def sums(params: PyTree, source: Array, driving: Array, moving: Array) -> Float[Array, "4"]:
+        x, real = to_float(source), to_float(driving)
+        fake = jnp.clip(animator.apply({"params": params}, x, real).image, -1, 1)
+        error, copy = (jnp.mean(jnp.abs(y - real), axis=-1) / 2 for y in (fake, x))
+        return jnp.stack([jnp.sum(v) for v in (error, copy, jnp.where(moving, error, 0), jnp.where(moving, copy, 0))])
+
+    def evaluate(state: PyTree, frozen: PyTree) -> dict[str, float]:
+        params, total = generator_params(state), np.zeros(4)
+        for start in range(0, len(source), batch_size):
+            part = slice(start, start + batch_size)
+            total += np.asarray(sums(params, source[part], driving[part], moving_[part]), np.float64)
+        pixels, pixels_moving = moving_.size, moving_.sum()
+        results = {
+            "heldout/l1": total[0] / pixels,
+            "heldout/l1_copy": total[1] / pixels,
+            "heldout/ratio": total[0] / total[1],
+        }
+        if moving is not None:
+            results |= {
+                "heldout/moving_l1": total[2] / pixels_moving,
+                "heldout/moving_l1_copy": total[3] / pixels_moving,
+                "heldout/moving_ratio": total[2] / total[3],
+            }
+        return {name: float(value) for name, value in results.items()}
+
+    return evaluate
