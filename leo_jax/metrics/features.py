@@ -1,0 +1,250 @@
+"""I3D's features of clips: read, prepared, batched over the devices, and kept, so that every further statistic is cheap."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import time
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Float, Int, UInt8
+
+from leo_jax import weights
+from leo_jax.files import PathLike
+from leo_jax.metrics import preprocess
+from leo_jax.metrics.clips import Clip
+from leo_jax.metrics.protocols import Protocol
+from leo_jax.metrics.videos import VideoSet
+from leo_jax.models.frozen.i3d import I3D
+from leo_jax.video import BadVideo
+
+READ_BYTES = 1 << 29  # decoded frames of one video held at a time
+SAVE_SECONDS = 60.0  # how much work an interrupted run may lose
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """One side's features.
+
+    Attributes:
+      values: one row for each clip.
+      clips: the clips, in the order that was asked for, without those of unreadable videos.
+      groups: number of each clip's source; error bars draw sources.
+      skipped: (name, reason) of unreadable videos.
+      computed: how many were not in the cache.
+    """
+
+    values: Float[np.ndarray, "n d"]
+    clips: list[Clip]
+    groups: Int[np.ndarray, " n"]
+    skipped: list[tuple[str, str]]
+    computed: int
+
+
+@typing.runtime_checkable
+class Network(typing.Protocol):
+    """What `extract` needs: up to `batch_size` clips at once to one feature row each; `fingerprint` names its weights."""
+
+    batch_size: int
+    fingerprint: str
+
+    def __call__(self, clips: UInt8[np.ndarray, "n t h w 3"]) -> Float[np.ndarray, "n d"]:
+        """Features of the clips."""
+
+
+class I3DNetwork:
+    """I3D on all local devices: uint8 clips in, logits out."""
+
+    def __init__(self, params: Mapping[str, Any], protocol: Protocol, batch_size: int | None = None):
+        """Places the parameters.
+
+        Args:
+          params: of I3D, see `leo_jax.convert.i3d`.
+          protocol: its `resize` and `epsilon` are used.
+          batch_size: clips at once over all devices; None suits the device and the clip's length.
+        """
+        devices = jax.local_devices()
+        per_device = max(1, (64 if devices[0].platform == "cpu" else 256) // protocol.frames)
+        self.batch_size = -(-(batch_size or per_device * len(devices)) // len(devices)) * len(devices)
+        mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
+        everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+        module = I3D(epsilon=protocol.epsilon)
+
+        def run(params, clips):
+            return module.apply({"params": params}, preprocess.to_network(clips, protocol.resize))
+
+        self._params = jax.device_put(dict(params), everywhere)
+        self._split = split
+        self._run = jax.jit(run, in_shardings=(everywhere, split), out_shardings=split)
+        self.fingerprint = tree_fingerprint(params)
+
+    def __call__(self, clips: UInt8[np.ndarray, "n t h w 3"]) -> Float[np.ndarray, "n d"]:
+        """Logits of up to `batch_size` clips."""
+        short = self.batch_size - len(clips)
+        padded = np.concatenate([clips, np.repeat(clips[-1:], short, axis=0)]) if short else clips
+        return np.asarray(self._run(self._params, jax.device_put(jnp.asarray(padded), self._split)))[: len(clips)]
+
+
+def extract(
+    videos: VideoSet, clips: Sequence[Clip], protocol: Protocol, network: Network, *,
+    cache: PathLike | None = None, on_bad: str = "error", progress: Callable[[int], None] = lambda done: None,
+) -> Features:  # fmt: skip
+    """Features of `clips`, from the cache where they are there.
+
+    Args:
+      videos: one side.
+      clips: which of its clips.
+      protocol: how frames are prepared.
+      network: I3D.
+      cache: folder of computed features; None keeps none.
+      on_bad: "error", or "skip" to leave out clips of unreadable videos.
+      progress: called with the number of clips just finished.
+
+    Raises:
+      BadVideo: a video cannot be decoded, or has frames of another size than the others.
+      ValueError: no clip is left.
+    """
+    store = Store(cache, cache_key(videos, protocol, network.fingerprint))
+    known = store.load()
+    wanted = sorted(set(clips) - set(known))
+    progress(len(clips) - len(wanted))
+    bad: dict[int, str] = {}
+    saved = time.monotonic()
+    for some, frames in _batches(_frames(videos, wanted, protocol, bad, on_bad), network.batch_size):
+        known.update(zip(some, network(frames), strict=True))
+        progress(len(some))
+        if time.monotonic() - saved > SAVE_SECONDS:
+            store.save(known)
+            saved = time.monotonic()
+    if wanted:
+        store.save(known)
+    kept = [clip for clip in clips if clip.video not in bad]
+    if not kept:
+        reason = f": all {len(bad)} videos are unreadable, the first: {next(iter(bad.values()))}" if bad else ""
+        raise ValueError(f"no clips left of {videos.where}{reason}")
+    order = {name: i for i, name in enumerate(dict.fromkeys(v.group for v in videos.videos))}
+    return Features(
+        values=np.stack([known[clip] for clip in kept]),
+        clips=kept,
+        groups=np.array([order[videos.videos[clip.video].group] for clip in kept], int),
+        skipped=[(videos.videos[i].name, reason) for i, reason in sorted(bad.items())],
+        computed=len([clip for clip in wanted if clip in known]),
+    )
+
+
+def _frames(
+    videos: VideoSet, clips: Sequence[Clip], protocol: Protocol, bad: dict[int, str], on_bad: str
+) -> Iterator[tuple[Clip, UInt8[np.ndarray, "t h w 3"]]]:
+    """The prepared frames of each clip, clips in the order of their videos; each video is decoded as few times as fit memory.
+
+    Fills `bad` with the videos that could not be read.
+    """
+    size: tuple[int, ...] | None = None
+    for number, of_video in itertools.groupby(clips, key=lambda clip: clip.video):
+        video = videos.videos[number]
+        try:
+            for part in _parts(list(of_video), video.height * video.width * 3):
+                needed = sorted({i for clip in part for i in clip.indices})
+                frames = video.read(needed)
+                if len(frames) != len(needed):
+                    raise BadVideo(video.name, f"{len(frames)} of {len(needed)} frames could be decoded")
+                place = {frame: row for row, frame in enumerate(needed)}
+                for clip in part:
+                    prepared = preprocess.prepare(frames[[place[i] for i in clip.indices]], protocol)
+                    size = size or prepared.shape
+                    if prepared.shape != size:
+                        raise BadVideo(
+                            video.name,
+                            f"frames of {prepared.shape[1:3]} px where others have {size[1:3]}: {protocol.name} does not "
+                            "resize, override its resolution or prepare the videos",
+                        )
+                    yield clip, prepared
+        except BadVideo as error:
+            if on_bad != "skip":
+                raise
+            bad[number] = error.reason
+
+
+def _parts(clips: list[Clip], frame_bytes: int) -> Iterator[list[Clip]]:
+    """Runs of clips (sorted by start) whose frames together stay under READ_BYTES, at least one clip each."""
+    part: list[Clip] = []
+    for clip in clips:
+        if part and (clip.indices[-1] - part[0].start + 1) * frame_bytes > READ_BYTES:
+            yield part
+            part = []
+        part.append(clip)
+    if part:
+        yield part
+
+
+def _batches(
+    items: Iterable[tuple[Clip, np.ndarray]], size: int
+) -> Iterator[tuple[list[Clip], UInt8[np.ndarray, "n t h w 3"]]]:
+    """Items in batches, the next one being read while the caller works on the last."""
+    iterator = iter(items)
+
+    def take():
+        batch = list(itertools.islice(iterator, size))
+        return ([clip for clip, _ in batch], np.stack([frames for _, frames in batch])) if batch else None
+
+    with concurrent.futures.ThreadPoolExecutor(1) as reader:
+        pending = reader.submit(take)
+        while (batch := pending.result()) is not None:
+            pending = reader.submit(take)
+            yield batch
+
+
+class Store:
+    """Features that are kept in a file: clip → (d,), under a key that names all they depend on."""
+
+    def __init__(self, folder: PathLike | None, key: Mapping[str, Any]):
+        self._key = json.dumps(key, sort_keys=True)
+        name = hashlib.sha256(self._key.encode()).hexdigest()[:32]
+        self.path = pathlib.Path(folder) / f"i3d-{name}.npz" if folder is not None else None
+
+    def load(self) -> dict[Clip, Float[np.ndarray, " d"]]:
+        """What is kept; nothing where there is no file. Raises ValueError if the file is damaged."""
+        if self.path is None or not self.path.is_file():
+            return {}
+        tree = weights.load_tree(self.path)
+        rows = zip(tree["clips"].tolist(), tree["features"], strict=True)
+        return {Clip(*clip): feature for clip, feature in rows}
+
+    def save(self, features: Mapping[Clip, np.ndarray]) -> None:
+        """Writes all of `features`, whole or not at all."""
+        if self.path is not None and features:
+            clips = np.array(list(features), np.int64)
+            tree = {"clips": clips, "features": np.stack(list(features.values())), "key": np.array(self._key)}
+            weights.save_tree(self.path, tree)
+
+
+def cache_key(videos: VideoSet, protocol: Protocol, weights_fingerprint: str) -> dict[str, Any]:
+    """All that features depend on, besides the clip."""
+    preparation = {name: getattr(protocol, name) for name in ("resolution", "rounding", "resize", "epsilon")}
+    return {"weights": weights_fingerprint, "data": videos.fingerprint, "range": videos.value_range, **preparation}
+
+
+def default_cache() -> pathlib.Path:
+    """Where features are kept: $LEO_CACHE, or leo_jax in the user's cache folder."""
+    if "LEO_CACHE" in os.environ:
+        return pathlib.Path(os.environ["LEO_CACHE"])
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "leo_jax"
+
+
+def tree_fingerprint(tree: Mapping[str, Any]) -> str:
+    """SHA-256 over names, shapes and values of a tree of arrays."""
+    digest = hashlib.sha256()
+    for name, value in sorted(traverse_util.flatten_dict(dict(tree), sep="/").items()):
+        array = np.ascontiguousarray(value)
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()

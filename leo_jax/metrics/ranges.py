@@ -1,0 +1,73 @@
+"""Which range float frames are in: stated, or seen from the values where that leaves no doubt, never guessed."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from leo_jax.video import BadVideo
+
+RANGES = {"0,255": (0.0, 255.0), "0,1": (0.0, 1.0), "-1,1": (-1.0, 1.0)}
+SLACK = 1e-3  # of the range's width: rounding of a network's last layer, or of a codec
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FloatFrames:
+    """Reader of a float array's frames; `scale` = (low, high) of its values becomes 0–255."""
+
+    name: str
+    load: Callable[[], np.ndarray]
+    scale: tuple[float, float] = (0.0, 255.0)
+
+    def __call__(self, indices: Sequence[int]) -> Float[np.ndarray, "t h w 3"]:
+        low, high = self.scale
+        return (self.load()[list(indices)].astype(np.float32) - low) * (255 / (high - low))
+
+    def scaled(self, scale: tuple[float, float]) -> "FloatFrames":
+        """The same for values in another range."""
+        return dataclasses.replace(self, scale=scale)
+
+    def extremes(self) -> tuple[float, float]:
+        """Least and greatest value. Raises BadVideo on NaN or infinity."""
+        array = self.load()
+        low, high = float(np.min(array)), float(np.max(array))
+        if not np.isfinite([low, high]).all():
+            raise BadVideo(self.name, "holds NaN or infinity")
+        return low, high
+
+
+def decide(videos: Sequence[FloatFrames], stated: str | None, where: str) -> tuple[tuple[float, float], str]:
+    """The range of a set's float videos, and what a result says of it.
+
+    Raises:
+      ValueError: `stated` is unknown, or values fit no range, or more than one.
+    """
+    if stated is not None and stated not in RANGES:
+        raise ValueError(f"value range {stated!r} is none of {', '.join(RANGES)}")
+    if not videos:
+        return RANGES["0,255"], "0–255 (uint8)"
+    extremes = [v.extremes() for v in videos]
+    low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
+    seen = f"values from {low:.4g} to {high:.4g}"
+    if stated is not None:
+        return RANGES[stated], f"{stated} (stated; {seen})"
+    # All videos of a set in [0, 1] could only be [-1, 1] if no pixel of any were darker than mid-grey.
+    if low < 0 and _fits(low, high, "-1,1"):
+        found = "-1,1"
+    elif high > 2 and _fits(low, high, "0,255"):
+        found = "0,255"
+    elif 0.5 < high and low < 0.5 and _fits(low, high, "0,1"):
+        found = "0,1"
+    else:
+        raise ValueError(
+            f"{where}: {seen} of its {len(videos)} float videos do not tell their range: state one of {', '.join(RANGES)}; "
+            "what lies outside is clamped then"
+        )
+    return RANGES[found], f"{found} (seen from {seen})"
+
+
+def _fits(low: float, high: float, name: str) -> bool:
+    first, last = RANGES[name]
+    slack = SLACK * (last - first)
+    return first - slack <= low and high <= last + slack

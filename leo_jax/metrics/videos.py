@@ -1,0 +1,346 @@
+"""The two sides of an evaluation: folders of anybody's videos, prepared shards, arrays, or a model, read one way.
+
+A generating model enters as `from_function`: it is asked for whole videos in order, so it can make them in batches.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import pathlib
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Real
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from leo_jax import video
+from leo_jax.data import manifest, records, source
+from leo_jax.files import PathLike
+from leo_jax.metrics import ranges
+from leo_jax.video import BadVideo
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
+ARRAY_SUFFIXES = (".npz", ".npy")
+ARRAY_NAMES = ("videos", "video", "frames", "arr_0")  # of the one array that is meant, where a .npz holds several
+LOSSLESS = ("raw", "png", "bmp", "ppm", "tif", "tiff", "ffv1", "rawvideo", "png (in video)")
+SPAN = 1 << 16  # bytes hashed at each end of a file
+
+Frames = Real[np.ndarray, "t h w 3"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """One video, not read yet.
+
+    Attributes:
+      name: what errors and results call it; unique in its set.
+      length: number of frames.
+      height: of its frames, px.
+      width: of its frames, px.
+      storage: what the frames are kept as: "png", "jpeg", "h264", "raw", …
+      group: videos cut from one source share it; error bars draw groups.
+      read: frames by their numbers, ascending: uint8, or floats on the 0–255 scale. Raises BadVideo.
+    """
+
+    name: str
+    length: int
+    height: int
+    width: int
+    storage: str
+    group: str
+    read: Callable[[Sequence[int]], Frames]
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the stored frames are the exact ones."""
+        return self.storage in LOSSLESS
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoSet:
+    """One side of an evaluation.
+
+    Attributes:
+      where: path or description.
+      videos: sorted by name.
+      stride: source frames from one stored frame to the next.
+      fingerprint: hash of the content (of a file: its name, size and both ends).
+      value_range: what the values were taken for.
+      skipped: (name, reason) of the videos left out.
+    """
+
+    where: str
+    videos: tuple[Video, ...]
+    stride: int
+    fingerprint: str
+    value_range: str = "0–255 (uint8)"
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each video."""
+        return [v.length for v in self.videos]
+
+    @property
+    def sizes(self) -> list[str]:
+        """The frame sizes found, as "HxW"."""
+        return sorted({f"{v.height}x{v.width}" for v in self.videos})
+
+    @property
+    def storages(self) -> list[str]:
+        """What frames are kept as."""
+        return sorted({v.storage for v in self.videos})
+
+
+def open_videos(
+    path: PathLike, *, stride: int = 1, value_range: str | None = None, split: str | None = None, on_bad: str = "error"
+) -> VideoSet:
+    """Finds the videos at `path`.
+
+    Args:
+      path: a prepared data set; or a folder, searched to any depth for video files, .gif, .npz or .npy, and folders of
+        images (each is one video, frames in the order of the numbers in their names); or one such file.
+      stride: source frames from one stored frame to the next.
+      value_range: of float arrays: "0,255", "0,1" or "-1,1"; None detects it, and refuses where it is not certain.
+      split: of a prepared data set with several.
+      on_bad: "error", or "skip" to leave out unreadable videos and list them.
+
+    Raises:
+      BadVideo: a video cannot be used, naming it and the reason.
+      ValueError: there are no videos, or the values' range is not certain.
+    """
+    path = pathlib.Path(path)
+    if on_bad not in ("error", "skip"):
+        raise ValueError(f"on_bad={on_bad!r} must be 'error' or 'skip'")
+    if not path.exists():
+        raise FileNotFoundError(f"no videos at {path}")
+    if (path / manifest.FILE).is_file():
+        return _prepared(path, split, stride)
+    found, skipped = [], []
+    for name, open_one in _candidates(path):
+        try:
+            found += open_one()
+        except BadVideo as error:
+            if on_bad == "error":
+                raise BadVideo(error.name, f"{error.reason} (on_bad=skip leaves such videos out)") from error
+            skipped.append((name, error.reason))
+    if not found:
+        bad = f"; {len(skipped)} could not be read, the first: {': '.join(skipped[0])}" if skipped else ""
+        raise ValueError(
+            f"no videos in {path}: it should hold {', '.join((*VIDEO_SUFFIXES, '.gif', *ARRAY_SUFFIXES))}, folders of "
+            f"images, or be a prepared data set{bad}"
+        )
+    floats = [v.read for v in found if isinstance(v.read, ranges.FloatFrames)]
+    scale, told = ranges.decide(floats, value_range, str(path))
+    videos = [dataclasses.replace(v, read=v.read.scaled(scale)) if v.read in floats else v for v in found]
+    videos.sort(key=lambda v: natural(v.name))
+    return VideoSet(str(path), tuple(videos), stride, fingerprint(path), told, tuple(skipped))
+
+
+def from_arrays(
+    arrays: Sequence[np.ndarray], where: str = "arrays", *, stride: int = 1, value_range: str | None = None,
+    names: Sequence[str] | None = None, groups: Sequence[str] | None = None,
+) -> VideoSet:  # fmt: skip
+    """Videos (t, h, w, 3) in memory, uint8 or float (see `open_videos` for `value_range`)."""
+    names = list(names) if names is not None else [f"{i:06d}" for i in range(len(arrays))]
+    found = [_array_video(name, lambda a=a: a, a.shape, a.dtype) for name, a in zip(names, arrays, strict=True)]
+    floats = [v.read for v in found if isinstance(v.read, ranges.FloatFrames)]
+    scale, told = ranges.decide(floats, value_range, where)
+    videos = [dataclasses.replace(v, read=v.read.scaled(scale)) if v.read in floats else v for v in found]
+    if groups is not None:
+        videos = [dataclasses.replace(v, group=group) for v, group in zip(videos, groups, strict=True)]
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return VideoSet(where, tuple(videos), stride, digest.hexdigest(), told)
+
+
+def from_function(
+    make: Callable[[int], Frames], count: int, shape: tuple[int, int, int], where: str, *, stride: int, fingerprint: str
+) -> VideoSet:
+    """Videos that a model makes when they are asked for.
+
+    Args:
+      make: number of a video → its frames (t, h, w, 3), uint8 or floats on the 0–255 scale. Asked in ascending order, once for
+        each video that is needed and not in the feature cache.
+      count: how many videos there are.
+      shape: (t, h, w) of each.
+      where: what results call the model.
+      stride: source frames from one generated frame to the next (the data's training stride).
+      fingerprint: says everything that the videos depend on: weights, sampler, seed.
+    """
+
+    def read(i, indices):
+        return make(i)[list(indices)]
+
+    names = [f"{i:06d}" for i in range(count)]
+    videos = tuple(Video(n, *shape, "raw", n, functools.partial(read, i)) for i, n in enumerate(names))
+    return VideoSet(where, videos, stride, hashlib.sha256(fingerprint.encode()).hexdigest())
+
+
+def natural(name: str) -> list:
+    """Sort key that compares the numbers in a name as numbers: frame 9 comes before frame 10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def fingerprint(path: pathlib.Path) -> str:
+    """SHA-256 over name, size, first and last 64 KiB of every file at `path`: quick, and certain enough for a cache."""
+    digest = hashlib.sha256()
+    for file in _files(path):
+        size = file.stat().st_size
+        with open(file, "rb") as content:
+            head = content.read(SPAN)
+            content.seek(max(size - SPAN, 0))
+            tail = content.read(SPAN)
+        name = str(file.relative_to(path)) if path.is_dir() else file.name
+        digest.update(f"{name} {size} {hashlib.sha256(head + tail).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(path: pathlib.Path) -> list[pathlib.Path]:
+    """The files at `path` that a video could come from, hidden ones left out, in natural order."""
+    known = {*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES, ".gif"}
+    if path.is_file():
+        return [path]
+    files = (f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in known)
+    visible = [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]
+    return sorted(visible, key=lambda f: natural(str(f.relative_to(path))))
+
+
+def _candidates(path: pathlib.Path) -> Iterator[tuple[str, Callable[[], list[Video]]]]:
+    """(name, how to open it) of everything under `path` that should be one video, or an array of them."""
+    folders: dict[pathlib.Path, list[pathlib.Path]] = {}
+    for file in _files(path):
+        suffix = file.suffix.lower()
+        name = str(file.relative_to(path)) if path.is_dir() else file.name
+        if suffix in IMAGE_SUFFIXES:
+            folders.setdefault(file.parent, []).append(file)
+        elif suffix in ARRAY_SUFFIXES:
+            yield name, functools.partial(_open_arrays, name, file)
+        elif suffix == ".gif":
+            yield name, functools.partial(_open_gif, name, file)
+        else:
+            yield name, functools.partial(_open_file, name, file)
+    for folder, images in folders.items():
+        name = str(folder.relative_to(path)) if folder != path else path.name
+        yield name, functools.partial(_open_folder, name, images)
+
+
+def _open_file(name: str, path: pathlib.Path) -> list[Video]:
+    info = video.probe(path)
+
+    def read(indices: Sequence[int]) -> Frames:
+        return video.read_frames(path, indices=indices)
+
+    return [Video(name, info.frames, info.height, info.width, info.codec, name, read)]
+
+
+def _open_gif(name: str, path: pathlib.Path) -> list[Video]:
+    try:
+        with Image.open(path) as image:
+            length, (width, height) = image.n_frames, image.size
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise BadVideo(name, f"not a readable GIF ({error})") from error
+
+    def read(indices: Sequence[int]) -> Frames:
+        wanted = set(indices)
+        try:
+            with Image.open(path) as image:
+                frames = [
+                    np.asarray(f.convert("RGB")) for i, f in enumerate(ImageSequence.Iterator(image)) if i in wanted
+                ]
+        except (OSError, SyntaxError, EOFError) as error:
+            raise BadVideo(name, f"damaged GIF ({error})") from error
+        return np.stack(frames)
+
+    return [Video(name, length, height, width, "gif", name, read)]
+
+
+def _open_folder(name: str, images: list[pathlib.Path]) -> list[Video]:
+    def one(path: pathlib.Path) -> np.ndarray:
+        try:
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise BadVideo(name, f"frame {path.name} cannot be read ({error})") from error
+
+    def read(indices: Sequence[int]) -> Frames:
+        frames = [one(images[i]) for i in indices]
+        for i, frame in zip(indices, frames, strict=True):
+            if frame.shape != frames[0].shape:
+                raise BadVideo(name, f"frame {images[i].name} is {frame.shape[:2]} px, others {frames[0].shape[:2]}")
+        return np.stack(frames)
+
+    height, width, _ = one(images[0]).shape
+    storages = sorted({i.suffix.lower()[1:].replace("jpg", "jpeg") for i in images})
+    return [Video(name, len(images), height, width, "+".join(storages), name, read)]
+
+
+@functools.lru_cache(maxsize=1)
+def _load_array(path: pathlib.Path) -> np.ndarray:
+    """The one array of a .npz or .npy; the last one stays in memory, as a file often holds many videos."""
+    try:
+        content = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        with content as arrays:
+            names = [n for n in ARRAY_NAMES if n in arrays.files] or arrays.files
+            if len(arrays.files) > 1 and names[0] not in ARRAY_NAMES:
+                raise BadVideo(path.name, f"holds arrays {arrays.files}: name the videos' one {ARRAY_NAMES[0]!r}")
+            return arrays[names[0]]
+    except (OSError, EOFError, IndexError, ValueError, zipfile.BadZipFile) as error:
+        raise (
+            error if isinstance(error, BadVideo) else BadVideo(path.name, f"not a readable array ({error})")
+        ) from error
+
+
+def _open_arrays(name: str, path: pathlib.Path) -> list[Video]:
+    array = _load_array(path)
+    if array.ndim == 4:
+        return [_array_video(name, lambda: _load_array(path), array.shape, array.dtype)]
+    if array.ndim != 5:
+        raise BadVideo(name, f"shape {array.shape}: (t, h, w, 3) or (n, t, h, w, 3) is needed")
+    return [
+        _array_video(f"{name}/{i:06d}", lambda i=i: _load_array(path)[i], array.shape[1:], array.dtype)
+        for i in range(len(array))
+    ]
+
+
+def _array_video(name: str, load: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Video:
+    if len(shape) != 4 or shape[-1] != 3:
+        raise BadVideo(name, f"shape {shape}: (t, h, w, 3) with channels last is needed, transpose it")
+    if dtype == np.uint8:
+        return Video(name, *shape[:3], "raw", name, lambda indices: load()[list(indices)])
+    if dtype.kind != "f":
+        raise BadVideo(name, f"dtype {dtype}: uint8 or float is needed")
+    return Video(name, *shape[:3], "raw", name, ranges.FloatFrames(name, load))
+
+
+def _prepared(path: pathlib.Path, split: str | None, stride: int) -> VideoSet:
+    """The records of a prepared data set, each a video; those of one source are one group."""
+    content = manifest.load(path)
+    splits = sorted(content.splits)
+    if split is None and len(splits) > 1:
+        raise ValueError(f"{path} has the splits {splits}: say which (the paper's experiments use train)")
+    split = split or splits[0]
+    opened = source.open_split(path, split)
+
+    def read(i: int, name: str, indices: Sequence[int]) -> Frames:
+        try:
+            return np.stack([records.decode_frame(opened.frame(i, t)) for t in indices])
+        except ValueError as error:
+            raise BadVideo(name, str(error)) from error
+
+    videos = []
+    for i in range(len(opened)):
+        record = records.decode(opened[i])
+        storage = "png" if record.frames[0].startswith(b"\x89PNG") else "jpeg"
+        reader = functools.partial(read, i, record.id)
+        size = (len(record.frames), record.height, record.width)
+        videos.append(Video(record.id, *size, storage, record.source, reader))
+    digest = hashlib.sha256("\n".join(shard.sha256 for shard in content.splits[split].shards).encode()).hexdigest()
+    videos.sort(key=lambda v: natural(v.name))
+    return VideoSet(f"{path} ({split})", tuple(videos), stride, digest)

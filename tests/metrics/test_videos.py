@@ -1,0 +1,155 @@
+"""Videos of every kind read alike, and what cannot be used is refused with its name."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from leo_jax.metrics import videos
+from leo_jax.metrics.ranges import decide
+from leo_jax.video import BadVideo
+
+
+def frames(seed=0, t=12, h=20, w=24):
+    return np.random.default_rng(seed).integers(0, 256, (t, h, w, 3), dtype=np.uint8)
+
+
+def write_folder(folder, array, suffix=".png", pad=0):
+    folder.mkdir(parents=True)
+    for i, frame in enumerate(array):
+        Image.fromarray(frame).save(folder / f"{str(i).zfill(pad)}{suffix}")
+
+
+def test_folders_of_images_in_the_order_of_their_numbers(tmp_path):
+    """Frame 10 comes after frame 9, whatever a plain sort says."""
+    write_folder(tmp_path / "class" / "clip", frames())
+    write_folder(tmp_path / "other", frames(1), suffix=".jpg")
+    (tmp_path / "notes.txt").write_text("no video")
+    found = videos.open_videos(tmp_path)
+    assert [v.name for v in found.videos] == ["class/clip", "other"]
+    assert [v.storage for v in found.videos] == ["png", "jpeg"] and [v.lossless for v in found.videos] == [True, False]
+    np.testing.assert_array_equal(found.videos[0].read(range(12)), frames())
+    np.testing.assert_array_equal(found.videos[0].read([2, 11]), frames()[[2, 11]])
+    assert found.lengths == [12, 12] and found.sizes == ["20x24"]
+
+
+def test_arrays(tmp_path):
+    many = np.stack([frames(0), frames(1)])
+    np.savez_compressed(tmp_path / "many.npz", many)
+    np.save(tmp_path / "one.npy", frames(2))
+    found = videos.open_videos(tmp_path)
+    assert [v.name for v in found.videos] == ["many.npz/000000", "many.npz/000001", "one.npy"]
+    np.testing.assert_array_equal(found.videos[1].read([0, 5]), frames(1)[[0, 5]])
+    np.testing.assert_array_equal(found.videos[2].read([3]), frames(2)[[3]])
+
+
+def test_gif(tmp_path):
+    flat = np.stack([np.full((16, 16, 3), value, np.uint8) for value in (0, 100, 255)])
+    images = [Image.fromarray(frame) for frame in flat]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100)
+    (found,) = videos.open_videos(tmp_path).videos
+    assert found.length == 3 and not found.lossless
+    np.testing.assert_allclose(found.read([0, 2]), flat[[0, 2]], atol=1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"), [(0.0, 255.0, "0,255"), (0.0, 1.0, "0,1"), (-1.0, 1.0, "-1,1"), (-0.2, 0.7, "-1,1")]
+)
+def test_range_is_seen_where_certain(tmp_path, low, high, told):
+    values = np.linspace(low, high, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
+    np.save(tmp_path / "a.npy", values)
+    found = videos.open_videos(tmp_path)
+    assert found.value_range.startswith(told)
+    read = found.videos[0].read([0, 1])
+    span = {"0,255": (0, 255), "0,1": (0, 1), "-1,1": (-1, 1)}[told]
+    np.testing.assert_allclose(read, (values - span[0]) / (span[1] - span[0]) * 255, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1.3, 1.1), (0.0, 1.4), (0.6, 0.9), (0.0, 0.3), (0.0, 300.0), (-5.0, 200.0)]
+)
+def test_range_is_asked_where_not(tmp_path, low, high):
+    np.save(tmp_path / "a.npy", np.linspace(low, high, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3))
+    with pytest.raises(ValueError, match=r"state one of 0,255, 0,1, -1,1"):
+        videos.open_videos(tmp_path)
+    assert videos.open_videos(tmp_path, value_range="-1,1").value_range.startswith("-1,1 (stated")
+
+
+def test_one_range_for_a_whole_set(tmp_path):
+    """A bright video without negative values is still [-1, 1] where its neighbours have some."""
+    np.save(tmp_path / "a.npy", np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(1, 8, 8, 3))
+    np.save(tmp_path / "b.npy", np.linspace(-1, 1, 8 * 8 * 3, dtype=np.float32).reshape(1, 8, 8, 3))
+    first, second = videos.open_videos(tmp_path).videos
+    assert first.read([0]).min() == pytest.approx(127.5)
+    assert second.read([0]).min() == pytest.approx(0)
+
+
+def test_nan_is_named(tmp_path):
+    np.save(tmp_path / "holes.npy", np.full((2, 8, 8, 3), np.nan, np.float32))
+    with pytest.raises(BadVideo, match=r"holes.npy.*NaN"):
+        videos.open_videos(tmp_path)
+
+
+def test_corrupt_files_are_named_or_skipped(tmp_path):
+    write_folder(tmp_path / "good", frames())
+    (tmp_path / "bad.gif").write_bytes(b"GIF89a, then nothing")
+    np.save(tmp_path / "ints.npy", np.zeros((2, 8, 8, 3), np.int32))
+    np.save(tmp_path / "first.npy", np.zeros((2, 3, 8, 8), np.uint8))
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04cut")
+    with pytest.raises(BadVideo, match="on_bad=skip"):
+        videos.open_videos(tmp_path)
+    found = videos.open_videos(tmp_path, on_bad="skip")
+    assert [v.name for v in found.videos] == ["good"]
+    reasons = dict(found.skipped)
+    assert set(reasons) == {"bad.gif", "ints.npy", "first.npy", "cut.npz"}
+    assert "int32" in reasons["ints.npy"] and "channels last" in reasons["first.npy"]
+
+
+def test_a_damaged_frame_is_named(tmp_path):
+    write_folder(tmp_path / "clip", frames())
+    (tmp_path / "clip" / "7.png").write_bytes(b"not a picture")
+    (found,) = videos.open_videos(tmp_path).videos
+    with pytest.raises(BadVideo, match=r"clip: frame 7.png"):
+        found.read(range(12))
+
+
+def test_frames_of_two_sizes_are_named(tmp_path):
+    write_folder(tmp_path / "clip", frames())
+    Image.fromarray(frames(h=30)[0]).save(tmp_path / "clip" / "9.png")
+    (found,) = videos.open_videos(tmp_path).videos
+    with pytest.raises(BadVideo, match=r"9.png is \(30, 24\)"):
+        found.read(range(12))
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(ValueError, match=r"no videos in .*\.mp4.*prepared"):
+        videos.open_videos(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        videos.open_videos(tmp_path / "nowhere")
+
+
+def test_fingerprint_follows_the_content(tmp_path):
+    write_folder(tmp_path / "clip", frames())
+    before = videos.open_videos(tmp_path).fingerprint
+    assert videos.open_videos(tmp_path).fingerprint == before
+    changed = frames()
+    changed[3, 0, 0, 0] ^= 1
+    Image.fromarray(changed[3]).save(tmp_path / "clip" / "3.png")
+    assert videos.open_videos(tmp_path).fingerprint != before
+
+
+def test_a_model_is_asked_once_for_each_video():
+    asked = []
+
+    def make(i):
+        asked.append(i)
+        return frames(i)
+
+    found = videos.from_function(make, 3, (12, 20, 24), "a model", stride=2, fingerprint="weights, seed 0")
+    assert found.lengths == [12, 12, 12] and found.stride == 2 and asked == []
+    np.testing.assert_array_equal(found.videos[2].read([1, 3]), frames(2)[[1, 3]])
+    assert asked == [2]
+
+
+def test_stated_ranges_are_checked():
+    with pytest.raises(ValueError, match="none of 0,255"):
+        decide([], "0,2", "here")
