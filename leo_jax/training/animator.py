@@ -147,7 +147,8 @@ def make_task(
         gradients["generator"] = generator_vjp(to_fake)[0]
         new = {name: _update(adam[name], state[name], gradients[name]) for name in gradients}
         if settings.ema_decay:
-            decay = settings.ema_decay
+            count = optax.tree_utils.tree_get(new["generator"]["optimiser"], "count").astype(jnp.float32)
+            decay = jnp.minimum(settings.ema_decay, count / (count + 9))  # young means forget the random start sooner
             new["ema"] = jax.tree.map(
                 lambda e, p: decay * e + (1 - decay) * p, state["ema"], new["generator"]["params"]
             )

@@ -1,0 +1,132 @@
+"""A photo moved by a video: reads, draws and writes as it goes, so a video of any length fits."""
+
+import itertools
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from jaxtyping import Float, UInt8
+from tqdm import tqdm
+
+from leo_jax import files, video
+from leo_jax.sampling.render import Renderer
+
+
+def read_photo(path: files.PathLike) -> UInt8[np.ndarray, "h w 3"]:
+    """An image file as RGB bytes, turned upright as its EXIF says, transparency on white.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no image that can be read.
+    """
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"no image at {path}")
+    try:
+        with PIL.Image.open(path) as image:
+            image = PIL.ImageOps.exif_transpose(image).convert("RGBA")
+    except (PIL.UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+    white = PIL.Image.new("RGBA", image.size, "white")
+    return np.asarray(PIL.Image.alpha_composite(white, image).convert("RGB"))
+
+
+def centre_square(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "r r 3"]:
+    """The largest square around the middle."""
+    h, w, _ = image.shape
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def to_square(image: UInt8[np.ndarray, "h w 3"], size: int, *, crop: bool) -> UInt8[np.ndarray, "r r 3"]:
+    """An image as the animator takes it: its centre square (`crop`), or all of it squeezed into a square."""
+    return video.resize(centre_square(image) if crop else image, size, size)
+
+
+def to_bytes(images: Float[np.ndarray, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:
+    """Images in [-1, 1] as bytes, rounded."""
+    return np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def output_shape(photo: UInt8[np.ndarray, "h w 3"], size: int, *, crop: bool) -> tuple[int, int]:
+    """(height, width) of the video: the photo's proportions, its shorter side `size`, both even."""
+    if crop:
+        return size, size
+    h, w, _ = photo.shape
+    scale = size / min(h, w)
+    return 2 * round(h * scale / 2), 2 * round(w * scale / 2)
+
+
+def animate_frames(
+    renderer: Renderer,
+    source: UInt8[np.ndarray, "r r 3"],
+    driving: Iterable[UInt8[np.ndarray, "r r 3"]],
+    *,
+    relative: bool = False,
+) -> Iterator[tuple[UInt8[np.ndarray, "r r 3"], UInt8[np.ndarray, "r r 3"]]]:
+    """(driving frame, animated frame) for each driving frame; `relative` moves as the clip does from its first frame."""
+    start = None
+    for group in iter_groups(driving, renderer.batch_size):
+        codes = renderer.codes(np.stack(group))
+        if relative and start is None:
+            start = codes[0]
+        drawn = np.concatenate(list(renderer.frames(source, codes, start)))
+        yield from zip(group, to_bytes(drawn), strict=True)
+
+
+def iter_groups(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of `size` items, the last one shorter."""
+    items = iter(items)
+    while group := list(itertools.islice(items, size)):
+        yield group
+
+
+def animate(
+    renderer: Renderer,
+    source: files.PathLike,
+    driving: files.PathLike,
+    out: files.PathLike,
+    *,
+    relative: bool = False,
+    crop: bool = False,
+    side_by_side: bool = False,
+    progress: bool = True,
+) -> int:
+    """Animates the photo `source` by the video `driving` into `out` (.mp4 with the video's rate and sound, .gif or a folder).
+
+    Args:
+        renderer: the animator.
+        source: image file, any size and proportions.
+        driving: video file or folder of frames, any size and proportions.
+        out: what to write; its suffix says how.
+        relative: add the clip's motion from its first frame to the photo's own pose.
+        crop: use the centre square of both; otherwise they are squeezed into squares, and the result is stretched back to
+            the photo's proportions.
+        side_by_side: photo, driving frame and result in a row.
+        progress: show a progress bar.
+
+    Returns:
+        The number of frames written.
+
+    Raises:
+        FileNotFoundError, ValueError: a file is missing or cannot be read; names it.
+    """
+    size = renderer.animator.size
+    photo = read_photo(source)
+    height, width = output_shape(photo, size, crop=crop)
+    still = to_square(photo, size, crop=crop)
+    info = video.probe(driving)
+    squares = (to_square(frame, size, crop=crop) for frame in video.read_frames(driving))
+    count = 0
+    with (
+        video.VideoWriter(out, info.fps, audio_from=driving if info.has_audio else None) as writer,
+        tqdm(total=info.frames, unit="frame", desc="animate", disable=not progress) as bar,
+    ):
+        for driver, frame in animate_frames(renderer, still, squares, relative=relative):
+            shown = [still, driver, frame] if side_by_side else [frame]
+            writer.write(np.concatenate([video.resize(image, height, width) for image in shown], axis=1))
+            count += 1
+            bar.update()
+    return count

@@ -1,0 +1,127 @@
+"""Codes of images and images of codes, a batch at a time: any number of frames in constant device memory."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from leo_jax.models.animator import Animator
+
+PIXELS = {"cpu": 256 * 256, "default": 16 * 256 * 256}  # of one batch: a CPU gains nothing from more
+
+
+def batch_for(size: int, backend: str | None = None) -> int:
+    """Frames of `size` px to draw at a time on a backend (the default one's name if none is given)."""
+    pixels = PIXELS.get(backend or jax.default_backend(), PIXELS["default"])
+    return int(np.clip(pixels // size**2, 1, 64))
+
+
+def as_images(
+    images: Shaped[np.ndarray, "*b h w 3"] | Shaped[Array, "*b h w 3"], size: int
+) -> Float[np.ndarray, "b h w 3"]:
+    """Images for an animator of `size` px as float32 (b, size, size, 3).
+
+    Bytes are 0 … 255; floats have to be in [-1, 1] already. One image without a batch axis becomes a batch of one.
+
+    Raises:
+        ValueError: another shape, or floats outside of [-1, 1].
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[None]
+    if images.ndim != 4 or images.shape[1:] != (size, size, 3):
+        raise ValueError(
+            f"images of shape {images.shape}: this animator takes (frames, {size}, {size}, 3), so resize or crop them "
+            f"(leo_jax.video.resize does)"
+        )
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / 127.5 - 1
+    images = images.astype(np.float32)
+    lowest, highest = float(images.min(initial=0)), float(images.max(initial=0))
+    if not (-1.01 <= lowest and highest <= 1.01):
+        raise ValueError(
+            f"float images have to be in [-1, 1], these reach from {lowest:.3g} to {highest:.3g}: pass bytes instead"
+        )
+    return images
+
+
+def batches(array: Shaped[np.ndarray, "n ..."], size: int) -> Iterator[tuple[Shaped[np.ndarray, "k ..."], int]]:
+    """Pieces of exactly `size` rows, the last one padded by repeating its last row, and how many rows of each count."""
+    for start in range(0, len(array), size):
+        part = array[start : start + size]
+        missing = size - len(part)
+        yield (np.concatenate([part, np.repeat(part[-1:], missing, 0)]) if missing else part), len(part)
+
+
+class Renderer:
+    """An animator with its parameters, ready to be used frame by frame.
+
+    Attributes:
+        animator: the module.
+        params: its parameters.
+        batch_size: frames drawn at a time.
+    """
+
+    def __init__(self, animator: Animator, params: Any, batch_size: int | None = None) -> None:
+        self.animator = animator
+        self.params = jax.device_put(params)
+        self.batch_size = batch_size or batch_for(animator.size)
+
+    @functools.cached_property
+    def _encode(self) -> Any:
+        def encode(params: Any, images: Array) -> tuple[Array, Array, dict[int, Array]]:
+            style, features = self.animator.apply({"params": params}, images, method="encode")
+            return style, self.animator.apply({"params": params}, style, method="code_of"), features
+
+        return jax.jit(encode)
+
+    @functools.cached_property
+    def _codes(self) -> Any:
+        return jax.jit(lambda params, images: self.animator.apply({"params": params}, images, method="codes"))
+
+    @functools.cached_property
+    def _decode(self) -> Any:
+        def decode(params: Any, basis: Array, style: Array, codes: Array, features: dict[int, Array]) -> Array:
+            latent = style + jnp.matmul(codes, basis.T, precision="highest")
+            frames = self.animator.apply({"params": params}, latent, features, method="decode")
+            return jnp.clip(frames.image, -1, 1)
+
+        return jax.jit(decode)
+
+    @functools.cached_property
+    def basis(self) -> Float[Array, "s d"]:
+        """The orthonormal motion directions, computed once."""
+        return jax.jit(lambda params: self.animator.apply({"params": params}, method="basis"))(self.params)
+
+    def codes(self, images: Shaped[np.ndarray, "*t h w 3"]) -> Float[np.ndarray, "t d"]:
+        """Motion codes of frames: see `leo_jax.api.Model.codes`."""
+        images = as_images(images, self.animator.size)
+        parts = [np.asarray(self._codes(self.params, part))[:count] for part, count in batches(images, self.batch_size)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.animator.code_dim), np.float32)
+
+    def frames(
+        self,
+        source: Shaped[np.ndarray, "*b h w 3"],
+        codes: Float[np.ndarray, "t d"],
+        relative_to: Float[np.ndarray, "*b d"] | None = None,
+    ) -> Iterator[Float[np.ndarray, "k h w 3"]]:
+        """Draws `codes` from `source`, some frames at a time, as they are asked for: see `leo_jax.api.Model.render`."""
+        source = as_images(source, self.animator.size)
+        codes = np.asarray(codes, np.float32)
+        d = self.animator.code_dim
+        if len(source) != 1:
+            raise ValueError(f"{len(source)} source images: give one")
+        if codes.ndim != 2 or codes.shape[1] != d:
+            raise ValueError(f"codes of shape {codes.shape}: (frames, {d}) are needed")
+        style, own_code, features = self._encode(self.params, source)
+        if relative_to is not None:
+            start = np.asarray(relative_to, np.float32).reshape(-1)
+            if start.shape != (d,):
+                raise ValueError(f"relative_to of shape {np.shape(relative_to)}: one code of {d} numbers is needed")
+            codes = codes - start[None] + np.asarray(own_code)
+        for part, count in batches(codes, self.batch_size):
+            yield np.asarray(self._decode(self.params, self.basis, style, part, features))[:count]

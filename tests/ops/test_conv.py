@@ -1,0 +1,72 @@
+"""Convolutions and their gradients against XLA's own dilated and strided forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from leo_jax.ops import conv, resample
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def draw(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def xla_same(x, k):
+    return lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=DIMENSIONS)
+
+
+def xla_down(x, k):
+    padding, size = ((2, 2), 3) if k.shape[0] == 3 else ((1, 1), 1)
+    return lax.conv_general_dilated(resample.blur(x, padding), k, (2, 2), "VALID", dimension_numbers=DIMENSIONS)
+
+
+def xla_transposed(x, k):
+    return lax.conv_general_dilated(x, k[::-1, ::-1], (1, 1), [(2, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+
+
+def xla_up(x, k):
+    return 4 * resample.blur(xla_transposed(x, k), (1, 1))
+
+
+CASES = {
+    "same 3x3": (conv.same_conv, xla_same, (3, 3, 5, 4)),
+    "same 1x1": (conv.same_conv, xla_same, (1, 1, 5, 4)),
+    "down 3x3": (conv.downsampling_conv, xla_down, (3, 3, 5, 4)),
+    "down 1x1": (conv.downsampling_conv, xla_down, (1, 1, 5, 4)),
+    "transposed": (conv.transposed_conv, xla_transposed, (3, 3, 5, 4)),
+    "up": (conv.upsampling_conv, xla_up, (3, 3, 5, 4)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value_and_gradients_are_xlas(name):
+    ours, xla, shape = CASES[name]
+    x, kernel = draw(2, 8, 6, 5), draw(*shape, seed=1)
+    weight = draw(*ours(x, kernel).shape, seed=2)
+
+    def loss(f):
+        return jax.jit(jax.value_and_grad(lambda x, k: jnp.sum(f(x, k) * weight), argnums=(0, 1)))(x, kernel)
+
+    np.testing.assert_allclose(ours(x, kernel), xla(x, kernel), atol=1e-5)
+    for got, expected in zip(jax.tree.leaves(loss(ours)), jax.tree.leaves(loss(xla)), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("upsample", [False, True])
+def test_modulated_conv_equals_per_sample_kernels(upsample):
+    x, kernel, style = draw(2, 6, 6, 5), draw(3, 3, 5, 4, seed=1), draw(2, 5, seed=2)
+    got = conv.modulated_conv(x, kernel, style, upsample=upsample)
+    for i in range(2):
+        own = kernel * style[i][None, None, :, None]
+        own = own / jnp.sqrt(jnp.sum(own**2, axis=(0, 1, 2), keepdims=True) + 1e-8)
+        np.testing.assert_allclose(got[i : i + 1], (xla_up if upsample else xla_same)(x[i : i + 1], own), atol=1e-5)
+
+
+def test_both_forms_of_the_kernel_gradient_agree():
+    x, dy = draw(2, 9, 9, 3), draw(2, 4, 4, 5, seed=1)
+    forms = [f(x, dy, kernel_shape=(3, 3), stride=2) for f in (conv._kernel_gradient_taps, conv._kernel_gradient_xla)]
+    np.testing.assert_allclose(*forms, rtol=1e-4, atol=1e-4)
