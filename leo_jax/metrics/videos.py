@@ -9,7 +9,7 @@ import hashlib
 import pathlib
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Real
@@ -43,6 +43,7 @@ class Video:
       storage: what the frames are kept as: "png", "jpeg", "h264", "raw", …
       group: videos cut from one source share it; error bars draw groups.
       read: frames by their numbers, ascending: uint8, or floats on the 0–255 scale. Raises BadVideo.
+      truth: the named arrays that a prepared record carries (a puppet's ground truth), for videos that have any.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Video:
     storage: str
     group: str
     read: Callable[[Sequence[int]], Frames]
+    truth: Callable[[], Mapping[str, np.ndarray]] | None = None
 
     @property
     def lossless(self) -> bool:
@@ -340,7 +342,8 @@ def _prepared(path: pathlib.Path, split: str | None, stride: int) -> VideoSet:
         storage = "png" if record.frames[0].startswith(b"\x89PNG") else "jpeg"
         reader = functools.partial(read, i, record.id)
         size = (len(record.frames), record.height, record.width)
-        videos.append(Video(record.id, *size, storage, record.source, reader))
+        truth = functools.partial(lambda i: records.decode(opened[i]).extras, i) if record.extras else None
+        videos.append(Video(record.id, *size, storage, record.source, reader, truth))
     digest = hashlib.sha256("\n".join(shard.sha256 for shard in content.splits[split].shards).encode()).hexdigest()
     videos.sort(key=lambda v: natural(v.name))
     return VideoSet(f"{path} ({split})", tuple(videos), stride, digest)

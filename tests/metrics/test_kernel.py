@@ -26,7 +26,7 @@ def test_styleganv_kid_of_equal_sizes():
 def test_by_hand():
     """Two features a side in one dimension: k(x, y) = (xy + 1)³, no row paired with itself."""
     real, fake = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
-    k = lambda x, y: (x * y + 1) ** 3  # noqa: E731
+    k = lambda x, y: (x * y + 1) ** 3
     expected = k(0, 1) + k(1, 2) - 2 * (k(0, 1) + k(0, 2) + k(1, 1) + k(1, 2)) / 4
     np.testing.assert_allclose(kernel_distance(real, fake), expected)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leo_jax.data import puppets
 from leo_jax.metrics import videos
 from leo_jax.metrics.ranges import decide
 from leo_jax.video import BadVideo
@@ -153,3 +154,18 @@ def test_a_model_is_asked_once_for_each_video():
 def test_stated_ranges_are_checked():
     with pytest.raises(ValueError, match="none of 0,255"):
         decide([], "0,2", "here")
+
+
+def test_prepared_data(tmp_path):
+    """Records are videos with their ground truth; those of one source are a group; the split must be said."""
+    puppets.make_dataset(tmp_path, num_train=3, num_test=2, frames=5, size=16, preset="easy", progress=False)
+    with pytest.raises(ValueError, match=r"splits \['test', 'train'\].*say which"):
+        videos.open_videos(tmp_path)
+    found = videos.open_videos(tmp_path, split="train")
+    assert [v.name for v in found.videos] == ["puppet-0-0", "puppet-0-1", "puppet-0-2"]
+    assert found.videos[0].storage == "png" and found.lengths == [5] * 3
+    assert found.videos[1].group == "puppets:easy:0:1"
+    person = puppets.render(0, 1, frames=5, size=16, preset="easy")
+    np.testing.assert_array_equal(found.videos[1].read([0, 4]), person.frames[[0, 4]])
+    np.testing.assert_array_equal(found.videos[1].truth()["identity"], person.identity)
+    assert found.fingerprint != videos.open_videos(tmp_path, split="test").fingerprint

@@ -1,0 +1,102 @@
+"""L1, LPIPS, AKD, AED: by hand, and as pose-evaluation prints them."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from leo_jax.convert.lpips import lpips
+from leo_jax.metrics import reconstruction, videos
+from leo_jax.metrics.reconstruction import Keypoints
+from leo_jax.video import BadVideo
+from tests.models.seeded_frozen import state_dict
+
+GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "metrics" / "akd_aed.npz")
+
+
+def keypoints(name):
+    """Two videos of four frames."""
+    value = GOLDEN[name]
+    return Keypoints([(f"video{i // 4}", i % 4) for i in range(len(value))], value)
+
+
+def test_akd_of_faces():
+    found = reconstruction.average_keypoint_distance(keypoints("akd_face/gt"), keypoints("akd_face/gen"))
+    np.testing.assert_allclose(found["akd"], GOLDEN["akd_face/expected"][0], rtol=1e-8)
+    assert found["frames"] == 7, "one generated frame has no face"
+
+
+def test_akd_and_mkr_of_bodies():
+    found = reconstruction.average_keypoint_distance(keypoints("akd_mkr_body/gt"), keypoints("akd_mkr_body/gen"))
+    np.testing.assert_allclose([found["akd"], found["mkr"]], GOLDEN["akd_mkr_body/expected"], rtol=1e-8)
+
+
+def test_aed():
+    found = reconstruction.average_euclidean_distance(keypoints("aed/gt"), keypoints("aed/gen"))
+    np.testing.assert_allclose(found["aed"], GOLDEN["aed/expected"][0], rtol=1e-6)
+
+
+def test_rows_are_matched_by_video_and_frame():
+    real, fake = keypoints("aed/gt"), keypoints("aed/gen")
+    shuffled = Keypoints(fake.names[::-1], fake.values[::-1])
+    assert reconstruction.average_euclidean_distance(real, shuffled) == pytest.approx(
+        reconstruction.average_euclidean_distance(real, fake)
+    )
+    with pytest.raises(ValueError, match=r"other frames.*1 of them.*video1"):
+        reconstruction.average_euclidean_distance(real, Keypoints(fake.names[:-1], fake.values[:-1]))
+
+
+def test_keypoint_files(tmp_path):
+    value = GOLDEN["akd_face/gt"]
+    names = keypoints("akd_face/gt").names
+    np.savez(tmp_path / "gt.npz", file_name=[n for n, _ in names], frame_number=[f for _, f in names], value=value)
+    read = reconstruction.load_keypoints(tmp_path / "gt.npz")
+    assert read.names == names
+    np.testing.assert_array_equal(read.values, value)
+    np.savez(tmp_path / "bad.npz", value=value)
+    with pytest.raises(ValueError, match=r"bad.npz.*file_name.*frame_number"):
+        reconstruction.load_keypoints(tmp_path / "bad.npz")
+
+
+def pair_of_sets(real, fake, real_names=None, fake_names=None):
+    return videos.from_arrays(real, names=real_names), videos.from_arrays(fake, names=fake_names)
+
+
+def test_l1_is_a_mean_over_videos():
+    """Videos of other lengths weigh the same: 10/255 and 30/255 give 20/255."""
+    grey = [np.full((t, 8, 8, 3), 100, np.uint8) for t in (2, 6)]
+    found = reconstruction.measure(
+        reconstruction.pairs(*pair_of_sets(grey, [grey[0] + 10, grey[1] - 30])), {"l1": reconstruction.l1}
+    )
+    np.testing.assert_allclose(found["l1"], [10 / 255, 30 / 255], rtol=1e-6)
+
+
+def test_lpips_of_videos():
+    distance = reconstruction.PerceptualDistance(lpips(state_dict("lpips")), batch_size=4)
+    random = np.random.default_rng(0)
+    real = random.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    near = np.clip(real.astype(int) + random.integers(-9, 10, real.shape), 0, 255).astype(np.uint8)
+    far = random.integers(0, 256, real.shape, dtype=np.uint8)
+    assert distance(real, real) < 1e-12
+    assert 1e-5 < distance(real, near) < distance(real, far)
+    parts = [distance(real[i : i + 1], far[i : i + 1]) for i in range(5)]
+    np.testing.assert_allclose(distance(real, far), np.mean(parts), rtol=1e-5, err_msg="the padded last batch counts")
+
+
+@pytest.mark.parametrize(
+    ("fake", "names", "message"),
+    [
+        (np.zeros((3, 8, 8, 3), np.uint8), ["a"], r"3 frames of 8x8 px, its original has 4 of 8x8"),
+        (np.zeros((4, 9, 8, 3), np.uint8), ["a"], r"4 frames of 9x8"),
+        (np.zeros((4, 8, 8, 3), np.uint8), ["b"], r"b: no video of that name"),
+    ],
+)
+def test_pairs_must_fit(fake, names, message):
+    real, fake = pair_of_sets([np.zeros((4, 8, 8, 3), np.uint8)], [fake], ["a"], names)
+    with pytest.raises(BadVideo, match=message):
+        reconstruction.pairs(real, fake)
+
+
+def test_pairs_ignore_file_suffixes():
+    real, fake = pair_of_sets(*[[np.zeros((4, 8, 8, 3), np.uint8)]] * 2, ["x/a.b.mp4"], ["x/a.b.npz"])
+    assert len(reconstruction.pairs(real, fake)) == 1
