@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
+from leo_jax.data.puppets import unpack_silhouette
 from leo_jax.metrics.features import tree_fingerprint
 from leo_jax.metrics.preprocess import bilinear
+from leo_jax.metrics.videos import Video
 from leo_jax.models.frozen import reid
 from leo_jax.models.frozen.face import FaceNet
+from leo_jax.video import BadVideo
 
 FACE_SIZE = 128  # px: what the paper measured; faces are not aligned
 BINS = 8  # of a puppet's colour histogram, along each of red, green, blue
@@ -110,6 +113,15 @@ class PuppetTruth:
     def distance(self, frames: UInt8[np.ndarray, "t h w 3"]) -> float:
         """Mean L2 distance, from 0 to √2, of the frames' person to the true one."""
         return float(np.linalg.norm(self.features(frames) - self.colours[None], axis=1).mean())
+
+
+def puppet_truth(video: Video) -> PuppetTruth:
+    """Who the puppet of a prepared record is. Raises BadVideo for a video without that ground truth."""
+    truth = video.truth() if video.truth is not None else {}
+    if "silhouette" not in truth:
+        raise BadVideo(video.name, "carries no silhouettes: identity by ground truth needs a prepared set of puppets")
+    frames = np.asarray(video.read(range(video.length)), np.uint8)
+    return PuppetTruth(frames, unpack_silhouette(truth["silhouette"], video.height, video.width))
 
 
 def histogram(colours: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, " d"]:

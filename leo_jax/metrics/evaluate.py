@@ -1,0 +1,366 @@
+"""One evaluation: two sets of videos, a protocol, and every choice and doubt beside the numbers."""
+
+import dataclasses
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+from tqdm import tqdm
+
+import leo_jax
+from leo_jax.files import PathLike
+from leo_jax.metrics import clips, content, features, preprocess, reconstruction, uncertainty
+from leo_jax.metrics.frechet import frechet_distance
+from leo_jax.metrics.kernel import kernel_distance
+from leo_jax.metrics.protocols import REAL_CLIPS, RESIZES, Protocol
+from leo_jax.metrics.videos import VideoSet
+from leo_jax.video import BadVideo
+
+FORMAT = "leo_jax evaluation, version 1"
+DISTANCES = ("fvd", "kvd")
+CONTENT = {"acd-face": "face", "acd-body": "body"}
+PAIRED = ("l1", "lpips", "identity")
+METRICS = (*DISTANCES, *CONTENT, *PAIRED)
+NEEDS = {"fvd": "i3d", "kvd": "i3d", "acd-face": "face", "acd-body": "reid", "lpips": "lpips"}  # which weights
+SAMPLES = 4  # clips of each side that a report shows
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found: `result` is ready for JSON, `samples` are the first clips of each side, uint8 (t, h, w, 3)."""
+
+    result: dict[str, Any]
+    samples: dict[str, list[np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to run, which moves no number but the error bars.
+
+    Attributes:
+      seed: of draws, random offsets and error bars.
+      cache: folder of computed features, or None.
+      on_bad: "error", or "skip" to leave out videos that are too short or cannot be decoded.
+      bootstrap: draws for the standard errors; 0 for none.
+      floor: how often the real side is halved and measured against itself; 0 for no floor.
+      extrapolate: also give FVD at N = ∞.
+      batch_size: clips at once; None suits the device.
+      unit_vectors: see `content.ContentNetwork`.
+      progress: show bars.
+    """
+
+    seed: int = 0
+    cache: PathLike | None = None
+    on_bad: str = "error"
+    bootstrap: int = 100
+    floor: int = 5
+    extrapolate: bool = False
+    batch_size: int | None = None
+    unit_vectors: bool | None = None
+    progress: bool = True
+
+
+class _Side:
+    """One side's clips and what a trial takes of them."""
+
+    def __init__(self, name: str, videos: VideoSet, protocol: Protocol, settings: Settings):
+        self.name, self.videos, self.protocol, self.settings = name, videos, protocol, settings
+        if name == "real":
+            self.clips = clips.real_clips(videos.lengths, protocol, videos.stride, settings.seed)
+        else:
+            self.clips = clips.fake_clips(videos.lengths, protocol, videos.stride)
+        step = clips.step_of(protocol, videos.stride, f"the {name} videos")
+        chunk = name == "real" and protocol.real_clips == "interleaved"
+        self.needed = protocol.frames * step if chunk else (protocol.frames - 1) * step + 1
+        short = [v for v in videos.videos if v.length < self.needed]
+        self.skipped = [(v.name, f"{v.length} frames, {self.needed} are needed") for v in short]
+        if short and (not self.clips or (name == "fake" and settings.on_bad != "skip")):
+            raise BadVideo(
+                short[0].name,
+                f"has {short[0].length} frames, {protocol.name} needs {self.needed} of these videos ({len(short)} of "
+                f"{len(videos.videos)} are too short): make longer ones, state their stride, or leave them out with on_bad=skip",
+            )
+        self.draws = clips.draws(len(self.clips), protocol, settings.seed, name)
+
+    def extract(self, network: features.Network, what: str, most: int | None = None) -> features.Features:
+        """Features of the clips that the trials (the first `most` of them) take."""
+        wanted = np.unique(np.concatenate(self.draws[:most]))
+        with _bar(self.settings, len(wanted), f"{what}, {self.name}") as bar:
+            found = features.extract(
+                self.videos, [self.clips[i] for i in wanted], self.protocol, network,
+                cache=self.settings.cache, on_bad=self.settings.on_bad, progress=bar.update,
+            )  # fmt: skip
+        self.skipped += [entry for entry in found.skipped if entry not in self.skipped]
+        return found
+
+    def trial(self, number: int, found: features.Features) -> np.ndarray:
+        """The rows of `found` that a trial takes, unreadable videos' left out."""
+        rows = {clip: row for row, clip in enumerate(found.clips)}
+        return np.array([rows[self.clips[i]] for i in self.draws[number] if self.clips[i] in rows], int)
+
+    def samples(self) -> list[np.ndarray]:
+        """The first clips, as the network is shown them."""
+        found: list[np.ndarray] = []
+        for clip in (self.clips[i] for i in self.draws[0][:SAMPLES]):
+            frames = self.videos.videos[clip.video].read(list(clip.indices))
+            found.append(preprocess.prepare(frames, self.protocol))
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """What a result says of this side."""
+        v = self.videos
+        return {
+            "where": v.where,
+            "videos": len(v.videos),
+            "clips": len(self.clips),
+            "clips_compared": len(self.draws[0]),
+            "frames": sum(v.lengths),
+            "sizes": v.sizes,
+            "stored_as": v.storages,
+            "stride": v.stride,
+            "value_range": v.value_range,
+            "fingerprint": v.fingerprint,
+            "skipped": [list(entry) for entry in (*v.skipped, *self.skipped)],
+        }
+
+
+def evaluate(
+    real: VideoSet, fake: VideoSet, protocol: Protocol, metrics: Sequence[str] = DISTANCES,
+    weights: Mapping[str, Mapping[str, Any]] | None = None, settings: Settings | None = None,
+) -> Evaluation:  # fmt: skip
+    """Measures `fake` against `real`.
+
+    Args:
+      real: true videos.
+      fake: generated videos; for "l1", "lpips" and "identity" named as their originals.
+      protocol: how.
+      metrics: of METRICS.
+      weights: parameters of the networks that the metrics need (see NEEDS), by "i3d", "face", "reid", "lpips".
+      settings: how to run.
+
+    Raises:
+      BadVideo: naming a video that cannot be used.
+      ValueError: unknown metrics, missing weights, or two sides that cannot be compared.
+    """
+    settings, weights, started = settings or Settings(), weights or {}, time.monotonic()
+    if unknown := set(metrics) - set(METRICS):
+        raise ValueError(f"no metric {sorted(unknown)}: there are {', '.join(METRICS)}")
+    if missing := {NEEDS[m] for m in metrics if m in NEEDS} - set(weights):
+        raise ValueError(f"{', '.join(metrics)} need the weights of {sorted(missing)}")
+    if protocol.resolution is None and real.sizes != fake.sizes and not set(metrics) <= set(PAIRED):
+        raise ValueError(
+            f"real frames have {real.sizes} px, generated ones {fake.sizes}, and {protocol.name} does not resize: "
+            "override its resolution, or bring both to one size"
+        )
+    found: dict[str, Any] = {}
+    sides: list[_Side] = []
+    if not set(metrics) <= set(PAIRED):
+        sides = [_Side("real", real, protocol, settings), _Side("fake", fake, protocol, settings)]
+    fingerprints = {
+        name: features.tree_fingerprint(weights[name]) for name in {NEEDS[m] for m in metrics if m in NEEDS}
+    }
+    if wanted := [m for m in DISTANCES if m in metrics]:
+        network = features.I3DNetwork(weights["i3d"], protocol, settings.batch_size)
+        found |= _distances(*sides, network, wanted, protocol, settings)
+    for metric in (m for m in CONTENT if m in metrics):
+        kind = CONTENT[metric]
+        network = content.ContentNetwork(kind, weights[NEEDS[metric]], unit_vectors=settings.unit_vectors)
+        found[metric] = _content(sides, network, metric)
+    if wanted := [m for m in PAIRED if m in metrics]:
+        found |= _paired(real, fake, wanted, weights, settings)
+    result = {
+        "format": FORMAT,
+        "metrics": found,
+        "protocol": dataclasses.asdict(protocol) | {"in_words": in_words(protocol)},
+        "real": sides[0].describe() if sides else _describe(real),
+        "fake": sides[1].describe() if sides else _describe(fake),
+        "warnings": _warnings(sides, found, protocol) if sides else [],
+        "seed": settings.seed,
+        "error_bars": {"bootstrap_draws": settings.bootstrap, "floor_draws": settings.floor},
+        "weights": fingerprints,
+        "versions": versions(),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    return Evaluation(result, {side.name: side.samples() for side in sides})
+
+
+def _distances(
+    real: _Side, fake: _Side, network: features.Network, wanted: list[str], protocol: Protocol, settings: Settings
+) -> dict[str, Any]:
+    """FVD and KVD over the trials, with their error bars."""
+    x, y = real.extract(network, "I3D features"), fake.extract(network, "I3D features")
+    measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "fvd": lambda a, b: frechet_distance(a, b, ddof=protocol.ddof),
+        "kvd": kernel_distance,
+    }
+    redrawn = [side.name for side in (real, fake) if protocol.trials > 1 and len(side.clips) > len(side.draws[0])]
+    rows = [(real.trial(i, x), fake.trial(i, y)) for i in range(protocol.trials if redrawn else 1)]
+    found: dict[str, Any] = {}
+    with _bar(settings, len(rows) * len(wanted), "trials") as bar:
+        for name in wanted:
+            values = []
+            for a, b in rows:
+                values.append(measures[name](x.values[a], y.values[b]))
+                bar.update(1)
+            found[name] = {"value": float(np.mean(values)), "trials": values, "redrawn": redrawn}
+            if redrawn:
+                found[name]["std"] = float(np.std(values))
+    a, b = rows[0]
+    sizes = {"clips_real": len(a), "clips_fake": len(b), "dimensions": x.values.shape[1]}
+    for name in wanted:
+        found[name] |= sizes
+    groups = len(set(x.groups[a].tolist())), len(set(y.groups[b].tolist()))
+    if settings.bootstrap and min(groups) > 1 and min(len(a), len(b)) > 2:
+        errors = uncertainty.bootstrap(
+            x.values[a], x.groups[a], y.values[b], y.groups[b],
+            ddof=protocol.ddof, draws=settings.bootstrap, seed=settings.seed,
+        )  # fmt: skip
+        for name in wanted:
+            found[name] |= {"standard_error": errors[name], "sources_real": groups[0], "sources_fake": groups[1]}
+    if settings.floor and len(np.unique(x.groups)) > 3:
+        bounds = uncertainty.floor(
+            x.values, x.groups, y.values[b],
+            ddof=protocol.ddof, most=protocol.count, draws=settings.floor, seed=settings.seed,
+        )  # fmt: skip
+        for name in wanted:
+            found[name] |= {"floor": bounds["floor"][name]._asdict(), "at_the_floors_n": bounds["fake"][name]._asdict()}
+    if settings.extrapolate and "fvd" in wanted:
+        line = uncertainty.extrapolate(x.values[a], y.values[b], ddof=protocol.ddof, seed=settings.seed)
+        found["fvd"]["extrapolated"] = line._asdict()
+    return found
+
+
+def _content(sides: Sequence[_Side], network: content.ContentNetwork, metric: str) -> dict[str, Any]:
+    """ACD of both sides: the generated one's is the result, the real one's says what is natural."""
+    found = {side.name: side.extract(network, metric, most=1).values[:, 0] for side in sides}
+    fake = found["fake"].astype(np.float64)
+    return {
+        "value": float(fake.mean()),
+        "standard_error": float(fake.std(ddof=1) / np.sqrt(len(fake))) if len(fake) > 1 else None,
+        "real": float(found["real"].astype(np.float64).mean()),
+        "clips_fake": len(fake),
+        "clips_real": len(found["real"]),
+        "network": network.fingerprint,
+    }
+
+
+def _paired(
+    real: VideoSet, fake: VideoSet, wanted: Sequence[str], weights: Mapping[str, Any], settings: Settings
+) -> dict[str, Any]:
+    """Distances of each generated video to its original."""
+    found: dict[str, Any] = {}
+    if distances := {name: reconstruction.l1 for name in wanted if name == "l1"} | {
+        name: reconstruction.PerceptualDistance(weights["lpips"]) for name in wanted if name == "lpips"
+    }:
+        matched = reconstruction.pairs(real, fake)
+        with _bar(settings, len(matched), "reconstruction") as bar:
+            for name, values in reconstruction.measure(matched, distances, bar.update).items():
+                found[name] = _mean(values)
+    if "identity" in wanted:
+        true = {reconstruction.stem(v.name): v for v in real.videos}
+        values, wander = [], []
+        for video in tqdm(fake.videos, "puppets' identity", disable=not settings.progress):
+            original = true.get(reconstruction.stem(video.name))
+            if original is None:
+                raise BadVideo(video.name, f"no video of that name in {real.where}: identity is told from the original")
+            known = content.puppet_truth(original)
+            frames = preprocess.round_to_uint8(video.read(range(video.length)), "nearest")
+            values.append(known.distance(frames))
+            wander.append(float(content.average_distance(known.features(frames))))
+        found["identity"] = _mean(values) | {"acd": float(np.mean(wander))}
+    return found
+
+
+def _mean(values: Sequence[float]) -> dict[str, Any]:
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return {"value": float(np.mean(values)), "standard_error": error, "videos": len(values)}
+
+
+def _warnings(sides: Sequence[_Side], found: Mapping[str, Any], protocol: Protocol) -> list[str]:
+    """What a reader must know before comparing the numbers."""
+    real, fake = sides
+    told = []
+    some = next((found[name] for name in DISTANCES if name in found), None)
+    if some:
+        n, d = min(some["clips_real"], some["clips_fake"]), some["dimensions"]
+        if n < protocol.count:
+            told.append(
+                f"{some['clips_real']} real and {some['clips_fake']} generated clips, {protocol.name} compares {protocol.count}: "
+                "FVD rises as N falls, compare it only at equal N (KVD is unbiased, but noisier)"
+            )
+        if n < d:
+            told.append(f"fewer clips than the {d} dimensions of the features: the covariances are singular")
+        if protocol.trials > 1 and not some["redrawn"]:
+            told.append("every clip is compared in every trial: no ± from re-draws, see the standard error")
+        elif protocol.trials > 1 and some["redrawn"] != ["real", "fake"]:
+            told.append(f"± is over new draws of the {some['redrawn'][0]} side alone, the other has no more clips")
+        line = some.get("extrapolated")
+        if line and line["sizes"][-1] < d:
+            told.append(
+                f"FVD at N = ∞ is fitted down to {line['sizes'][-1]} clips, where the 1/N law need not hold ({d} dimensions)"
+            )
+    kept = [{v.lossless for v in side.videos.videos} for side in sides]
+    if kept[0] != kept[1]:
+        told.append(
+            f"real frames are stored as {', '.join(real.videos.storages)}, generated ones as {', '.join(fake.videos.storages)}: "
+            "lossy compression of one side alone changes FVD"
+        )
+    if real.videos.sizes != fake.videos.sizes:
+        told.append(
+            f"frames of {real.videos.sizes} px against {fake.videos.sizes} px, resized to one size: blur differs"
+        )
+    if real.videos.fingerprint == fake.videos.fingerprint:
+        told.append("both sides are the same videos")
+    for side in sides:
+        if side.skipped or side.videos.skipped:
+            count = len(side.skipped) + len(side.videos.skipped)
+            told.append(f"{count} {side.name} videos were left out, the result lists them")
+    return told
+
+
+def in_words(protocol: Protocol) -> str:
+    """The protocol as a sentence."""
+    side = f"cropped and resized to {protocol.resolution} px" if protocol.resolution else "at their own size"
+    return (
+        f"clips of {protocol.frames} frames, {protocol.spacing} source frames apart; real: {REAL_CLIPS[protocol.real_clips]}; "
+        f"generated: the first clip of each video; {protocol.count} of each, {protocol.trials} trial(s); frames {side}, "
+        f"{'truncated' if protocol.rounding == 'truncate' else 'rounded'} to 8 bits, then {RESIZES[protocol.resize]}; "
+        f"I3D Kinetics-400 logits, batch norm eps {protocol.epsilon:g}; covariance divided by N{' - 1' * protocol.ddof}; "
+        "kernel degree 3, gamma 1/D, coef0 1, unbiased over all"
+    )
+
+
+def versions() -> dict[str, str]:
+    """What computed it."""
+    device = jax.local_devices()[0]
+    return {
+        "leo_jax": leo_jax.__version__,
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "numpy": np.__version__,
+        "python": sys.version.split()[0],
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": f"{len(jax.local_devices())} x {device.device_kind}",
+    }
+
+
+def _describe(videos: VideoSet) -> dict[str, Any]:
+    return {
+        "where": videos.where,
+        "videos": len(videos.videos),
+        "frames": sum(videos.lengths),
+        "sizes": videos.sizes,
+        "stored_as": videos.storages,
+        "value_range": videos.value_range,
+        "fingerprint": videos.fingerprint,
+        "skipped": [list(entry) for entry in videos.skipped],
+    }
+
+
+def _bar(settings: Settings, total: int, what: str) -> tqdm:
+    return tqdm(total=total, desc=what, unit="clip", disable=not settings.progress)
