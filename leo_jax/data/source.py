@@ -18,7 +18,8 @@ class TFRecordSource:
     """The records of several TFRecord shards as one sequence, local or remote (`gs://…`).
 
     `source[i]` is a record's serialized bytes (`records.decode` reads them); `source.frame(i, t)` is one encoded frame,
-    read without the rest of its record. It can be pickled: files are opened where it is used.
+    read without the rest of its record, and `source.frame_counts[i]` the number of its frames. It can be pickled: files
+    are opened where it is used.
     """
 
     def __init__(self, paths: Sequence[PathLike]):
@@ -26,6 +27,8 @@ class TFRecordSource:
         self.paths = tuple(os.fspath(path) for path in paths)
         self.indices = tuple(tfrecord.load_index(path) for path in self.paths)
         self._starts = [0, *itertools.accumulate(len(index.offsets) for index in self.indices)]
+        counts = [np.diff(index.first_frame) for index in self.indices]
+        self.frame_counts: Int64[np.ndarray, " n"] = np.concatenate([np.zeros(0, np.int64), *counts])
         self._reader = storage.RangeReader()
 
     def __len__(self) -> int:
@@ -38,12 +41,6 @@ class TFRecordSource:
         offset, length = int(index.offsets[row]) - tfrecord.HEADER, int(index.lengths[row])
         framed = self._reader.read(path, offset, length + tfrecord.HEADER + tfrecord.FOOTER)
         return tfrecord.unframe_record(framed, length, f"{path}, record {row} (byte {offset})")
-
-    @property
-    def frame_counts(self) -> Int64[np.ndarray, " n"]:
-        """Number of frames of each record."""
-        counts = [np.diff(index.first_frame) for index in self.indices]
-        return np.concatenate([np.zeros(0, np.int64), *counts])
 
     def frame(self, i: SupportsIndex, t: SupportsIndex) -> bytes:
         """Encoded frame t of record i. Raises DamagedRecord as `source[i]` does, IndexError when there is no such."""

@@ -1,0 +1,248 @@
+"""Batches for training: a global shuffle an epoch, split over processes, with a position that outlives them.
+
+Example number p of the run (p counts over all epochs and processes) is a function of (seed, p) alone, and batch k holds
+the examples k·B to k·B + B - 1 in this order, process i taking the i-th block. So the global batches are the same for
+any number of processes, threads and workers, and the position of all of them is one number.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import grain
+import numpy as np
+from jaxtyping import Float, Int64
+
+from leo_jax.data import augment, records
+from leo_jax.data.source import TFRecordSource
+
+_POSITION = "global_next_index"
+_PLENTY = 2**40  # batches: more than any run
+DICE = 8  # uniform numbers an example may use; a multiple of 4, Philox's block
+
+
+@runtime_checkable
+class Example(Protocol):
+    """One kind of example: which arrays it has, and how they come about."""
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each array, uint8."""
+
+    def fill(self, i: int, dice: Float[np.ndarray, "8"], out: Mapping[str, np.ndarray]) -> None:
+        """Makes an example of record i, as the dice want it, in `out`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Draws two distinct frames of a record, uniformly among those a multiple of `stride` apart, and augments them."""
+
+    source: TFRecordSource
+    size: int
+    augmentation: augment.Augmentation
+    stride: int = 1
+
+    def __post_init__(self):
+        counts = self.source.frame_counts
+        if not len(counts):
+            raise ValueError("no records to train on")
+        if counts.min() <= self.stride:
+            raise ValueError(
+                f"record {counts.argmin()} has {counts.min()} frames, pairs at stride {self.stride} need "
+                f"{self.stride + 1}: lower data.stride, or prepare with --min_frames={self.stride + 1}"
+            )
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[int, ...]]:
+        """Two square frames."""
+        return {name: (self.size, self.size, 3) for name in ("source", "driving")}
+
+    def fill(self, i: int, dice: Float[np.ndarray, "8"], out: Mapping[str, np.ndarray]) -> None:
+        """Draws from record i; only the two frames are read."""
+        s, d = choose_pair(int(self.source.frame_counts[i]), self.stride, *dice[:3].tolist())
+        drawn = augment.draw(self.augmentation, dice[3:])
+        for name, t in (("source", s), ("driving", d)):
+            image = records.decode_frame(self.source.frame(i, t))
+            augment.apply(image, self.augmentation, drawn, out[name])
+
+
+def pairs(
+    source: TFRecordSource,
+    *,
+    batch_size: int,
+    seed: int,
+    size: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    augmentation: str | augment.Augmentation = "none",
+    stride: int = 1,
+    workers: int = 0,
+    threads: int | None = None,
+) -> "Batches":
+    """Endless batches of frame pairs, this process's part of each.
+
+    Args:
+      source: the records; each needs more than `stride` frames, which must be square.
+      batch_size: over all processes.
+      seed: of the order, the frames and the augmentation.
+      size: side of the frames given, in pixels.
+      process_index: of this process.
+      process_count: of the run.
+      augmentation: a name from `augment.AUGMENTATIONS`, or one of your own.
+      stride: the two frames lie a multiple of this apart.
+      workers: processes that read and decode; 0 does it in threads of this one, which is enough for a few cores.
+      threads: in each process; default the number of cores over workers, at most 16.
+
+    Yields:
+      {'source', 'driving'}: uint8 (batch_size / process_count, size, size, 3) each.
+
+    Raises:
+      ValueError: the batch does not divide, a record is too short, a name is unknown; DamagedRecord while reading.
+    """
+    if isinstance(augmentation, str):
+        if augmentation not in augment.AUGMENTATIONS:
+            raise ValueError(f"unknown augmentation {augmentation!r}: one of {sorted(augment.AUGMENTATIONS)}")
+        augmentation = augment.AUGMENTATIONS[augmentation]
+    example = Pair(source, size, augmentation, stride)
+    return Batches(
+        example, len(source), batch_size, seed, process_index, process_count, workers=workers, threads=threads
+    )
+
+
+def choose_pair(count: int, stride: int, phase: float, first: float, second: float) -> tuple[int, int]:
+    """Two distinct frames of `count`, a multiple of `stride` apart, all such ordered pairs equally likely.
+
+    `phase`, `first` and `second` are uniform in [0, 1).
+    """
+    lengths = [len(range(p, count, stride)) for p in range(stride)]
+    pairs_of = [n * (n - 1) for n in lengths]
+    p, left = 0, phase * sum(pairs_of)
+    while left >= pairs_of[p]:
+        left -= pairs_of[p]
+        p += 1
+    a, b = int(first * lengths[p]), int(second * (lengths[p] - 1))
+    b += b >= a
+    return p + stride * a, p + stride * b
+
+
+class Batches:
+    """An endless iterator over this process's part of every batch, with a position to save."""
+
+    def __init__(
+        self,
+        example: Example,
+        num_records: int,
+        batch_size: int,
+        seed: int,
+        process_index: int = 0,
+        process_count: int = 1,
+        *,
+        workers: int = 0,
+        threads: int | None = None,
+    ):
+        """Every epoch visits all `num_records` in a new order; `example` makes one of a record."""
+        if batch_size < 1 or batch_size % process_count:
+            raise ValueError(f"batch_size {batch_size} is for all {process_count} processes: it must divide by them")
+        self._example = example
+        self._num_records = num_records
+        self._batch_size, self._seed = batch_size, seed
+        self._process_index, self._process_count = process_index, process_count
+        self._workers = workers
+        self._threads = threads or max(1, min(16, (os.cpu_count() or 1) // max(workers, 1)))
+        self._next = 0
+        self._iterator: grain.DatasetIterator | None = None
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch = next(self._iterator)
+        self._next += self._batch_size
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """The position, to be saved as JSON: the same on all processes, good for any number of them."""
+        return {_POSITION: self._next}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes to a position that `get_state` gave, here or in a run of other processes and batch size."""
+        self.close()
+        self._next = int(state[_POSITION])
+
+    def close(self) -> None:
+        """Stops threads and workers; the next batch starts them again."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+    def _start(self) -> grain.DatasetIterator:
+        local = self._batch_size // self._process_count
+        batches = _LocalBatches(
+            self._example,
+            self._num_records,
+            self._seed,
+            stride=self._batch_size,
+            first=self._next + self._process_index * local,
+            count=local,
+        )
+        options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self._threads + 1)
+        dataset = grain.MapDataset.source(batches).to_iter_dataset(options)
+        if self._workers:
+            _parse_flags()
+            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(self._workers, per_worker_buffer_size=2))
+        return iter(dataset)
+
+
+@dataclasses.dataclass(frozen=True)
+class _LocalBatches:
+    """Batch k of one process: the examples from `first` + k·`stride` on, `count` of them.
+
+    The unit of Grain's work is a batch, not an example: its own cost an element is then paid once a batch.
+    """
+
+    example: Example
+    num_records: int
+    seed: int
+    stride: int
+    first: int
+    count: int
+
+    def __len__(self) -> int:
+        return _PLENTY
+
+    def __getitem__(self, k: int) -> dict[str, np.ndarray]:
+        start = self.first + k * self.stride
+        batch = {name: np.empty((self.count, *shape), np.uint8) for name, shape in self.example.arrays.items()}
+        for row, dice in enumerate(throw(self.seed, start, self.count)):
+            i = record_at(start + row, self.num_records, self.seed)
+            self.example.fill(i, dice, {name: array[row] for name, array in batch.items()})
+        return batch
+
+
+def record_at(position: int, num_records: int, seed: int) -> int:
+    """The record of example number `position`: every epoch is a permutation of all records, each one another."""
+    epoch, place = divmod(position, num_records)
+    return int(_permutation(epoch, num_records, seed)[place])
+
+
+def throw(seed: int, start: int, count: int) -> Float[np.ndarray, "count 8"]:
+    """The dice of examples `start` to `start` + `count` - 1, uniform in [0, 1); row p depends on (seed, p) alone."""
+    counter = [start * DICE // 4, 0, 0, 0]
+    return np.random.Generator(np.random.Philox(key=[seed, 0], counter=counter)).random((count, DICE))
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(epoch: int, num_records: int, seed: int) -> Int64[np.ndarray, " n"]:
+    return np.random.Generator(np.random.Philox(key=[seed, 1], counter=[0, epoch, 0, 0])).permutation(num_records)
+
+
+def _parse_flags() -> None:
+    """Grain's workers want absl's flags parsed, which nobody has done in a notebook."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

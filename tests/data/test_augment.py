@@ -1,0 +1,115 @@
+"""Augmentation: no change where none is asked for, alike on both frames, and each operation what it says."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from leo_jax.data import augment
+from leo_jax.data.augment import AUGMENTATIONS, Augmentation
+from tests.data import samples
+
+PLAIN = augment.Draw(top=0.0, left=0.0, flip=False, operation="none", amount=0.0)
+
+
+def applied(image, augmentation, drawn, size):
+    out = np.zeros((size, size, 3), np.uint8)
+    augment.apply(image, augmentation, drawn, out)
+    return out
+
+
+def noise(size=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["none", "vox"])
+def test_none_changes_nothing(name):
+    image = noise()
+    for seed in range(5):
+        drawn = augment.draw(AUGMENTATIONS[name], np.random.default_rng(seed).random(5))
+        np.testing.assert_array_equal(applied(image, AUGMENTATIONS[name], drawn, 64), image)
+
+
+def test_taichi_is_the_papers():
+    assert AUGMENTATIONS["taichi"] == Augmentation(crop=224 / 256, flip=True, colour=0.1)
+    assert AUGMENTATIONS["ted"] == Augmentation(crop=1.0, flip=True, colour=0.1)
+
+
+def test_crops_reach_every_corner_and_nothing_beyond():
+    image = np.stack([*np.meshgrid(np.arange(256), np.arange(256), indexing="ij"), np.zeros((256, 256))], -1)
+    image = image.astype(np.uint8)
+    crop = Augmentation(crop=224 / 256)
+    corners = set()
+    for top in (0.0, 0.5, np.nextafter(1.0, 0.0)):
+        drawn = dataclasses.replace(PLAIN, top=top, left=1 - top if 0 < top < 1 else 0.0)
+        got = applied(image, crop, drawn, 224)
+        corners.add(tuple(got[0, 0, :2].tolist()))
+        assert (np.diff(got[..., 0].astype(int), axis=0) == 1).all(), "a crop of the same size is a copy"
+    assert {c[0] for c in corners} == {0, 16, 32}
+
+
+def test_flip_mirrors_left_and_right():
+    image = noise()
+    got = applied(image, Augmentation(flip=True), dataclasses.replace(PLAIN, flip=True), 64)
+    np.testing.assert_array_equal(got, image[:, ::-1])
+
+
+def test_half_of_the_pairs_are_flipped_and_operations_take_turns():
+    rng = np.random.default_rng(0)
+    draws = [augment.draw(AUGMENTATIONS["taichi"], rng.random(5)) for _ in range(4000)]
+    assert abs(np.mean([d.flip for d in draws]) - 0.5) < 0.03
+    for operation in ("brightness", "contrast", "saturation", "hue"):
+        amounts = [d.amount for d in draws if d.operation == operation]
+        assert abs(len(amounts) / len(draws) - 0.25) < 0.03, operation
+        assert -0.1 <= min(amounts) < -0.095 and 0.095 < max(amounts) <= 0.1, operation
+
+
+@pytest.mark.parametrize("operation", ["brightness", "contrast", "saturation", "hue"])
+def test_amount_zero_changes_nothing(operation):
+    image = noise()
+    got = applied(image, Augmentation(colour=0.1), dataclasses.replace(PLAIN, operation=operation), 64)
+    assert np.abs(got.astype(int) - image).max() <= 1
+
+
+def test_colour_operations_are_what_their_names_say():
+    image = samples.picture(1, 64) // 2 + 60  # away from clipping
+    mean = image.astype(float).mean((0, 1))
+    luma = np.array([0.299, 0.587, 0.114])
+
+    def changed(operation, amount=0.1):
+        drawn = dataclasses.replace(PLAIN, operation=operation, amount=amount)
+        return applied(image, Augmentation(colour=0.1), drawn, 64).astype(float)
+
+    np.testing.assert_allclose(changed("brightness"), image * 1.1, atol=0.51)
+    np.testing.assert_allclose(changed("contrast"), image * 1.1 - 0.1 * (mean @ luma), atol=0.51)
+    grey = (image @ luma)[..., None]
+    np.testing.assert_allclose(changed("saturation"), grey + 1.1 * (image - grey), atol=1)
+    turned = changed("hue")
+    np.testing.assert_allclose(turned @ luma, image @ luma, atol=1.5, err_msg="hue changed the luma")
+    red = np.full((8, 8, 3), (150, 100, 100), np.uint8)
+    hues = []
+    for amount in (-0.1, 0.0, 0.1):
+        matrix = augment.colour_matrix(red, "hue", amount)
+        hsv = cv2.cvtColor(cv2.transform(red, matrix), cv2.COLOR_RGB2HSV)[0, 0]
+        hues.append((int(hsv[0]) * 2 + 180) % 360 - 180)
+    assert hues[1] == 0 and 20 < hues[2] < 50 and -50 < hues[0] < -20, f"0.1 is 36 degrees, got {hues}"
+
+
+def test_both_frames_get_the_same():
+    image = noise()
+    drawn = augment.draw(AUGMENTATIONS["taichi"], np.random.default_rng(1).random(5))
+    a, b = (applied(image, AUGMENTATIONS["taichi"], drawn, 32) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_shrinking_is_antialiased():
+    checks = np.zeros((64, 64, 3), np.uint8)
+    checks[::2, ::2] = checks[1::2, 1::2] = 255
+    got = applied(checks, AUGMENTATIONS["none"], PLAIN, 16)
+    assert np.abs(got.astype(int) - 127.5).max() <= 1, "a fine check pattern must become grey, not a coarse pattern"
+
+
+def test_squares_only():
+    with pytest.raises(ValueError, match="frames are 32x64"):
+        applied(np.zeros((32, 64, 3), np.uint8), AUGMENTATIONS["none"], PLAIN, 32)
