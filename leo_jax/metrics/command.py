@@ -1,0 +1,152 @@
+"""`leo evaluate` up to the files it writes: opens both sides, loads the weights that the metrics need, measures."""
+
+import ast
+import dataclasses
+import importlib
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leo_jax import weights
+from leo_jax.files import PathLike
+from leo_jax.metrics import paper, reconstruction, videos
+from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, Evaluation, Settings, evaluate, versions
+from leo_jax.metrics.protocols import Protocol, protocol
+
+KEYPOINT_METRICS = {
+    "akd": reconstruction.average_keypoint_distance,
+    "aed": reconstruction.average_euclidean_distance,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """Where one side's videos are, and what only their owner knows about them.
+
+    Attributes:
+      path: see `videos.open_videos`.
+      stride: source frames from one stored frame to the next; None is 1 where the protocol compares neighbouring frames, and
+        asked for where it does not.
+      value_range: of float arrays.
+      split: of prepared data.
+    """
+
+    path: PathLike
+    stride: int | None = None
+    value_range: str | None = None
+    split: str | None = None
+
+
+def run(
+    real: Side | None, fake: Side | None, *, protocol_name: str, overrides: Sequence[str] = (),
+    metrics: Sequence[str] = (), weight_files: Mapping[str, PathLike | None] | None = None,
+    keypoints: tuple[PathLike, PathLike] | None = None, label: str | None = None, dataset: str | None = None,
+    settings: Settings | None = None,
+) -> Evaluation:  # fmt: skip
+    """Everything between the command line and the result.
+
+    Args:
+      real: true videos; not needed if only keypoints are compared.
+      fake: generated videos.
+      protocol_name: of `protocols.PROTOCOLS`.
+      overrides: "field=value" changes of the protocol.
+      metrics: of METRICS, "acd" (faces or bodies, by the weights given), "akd", "aed"; none means the protocol's own.
+      weight_files: converted weights by "i3d" (None: the installed package's), "face", "reid", "lpips".
+      keypoints: true and generated keypoint files, for "akd" and "aed".
+      label: what tables call the generated side.
+      dataset: of `paper.DATASETS`, remembered for comparisons with the paper.
+      settings: see `Settings`.
+
+    Raises:
+      ValueError, FileNotFoundError: saying what to change, and where weights come from.
+    """
+    settings, files = settings or Settings(), dict(weight_files or {})
+    used = protocol(protocol_name, **parse_overrides(overrides))
+    if dataset is not None:
+        paper.rows(dataset, used.name)  # refuses an unknown one
+    wanted = resolve(metrics or used.metrics, files)
+    of_keypoints = [name for name in wanted if name in KEYPOINT_METRICS]
+    of_videos = [name for name in wanted if name not in KEYPOINT_METRICS]
+    measured: dict[str, Any] = {}
+    if of_keypoints:
+        if keypoints is None:
+            raise ValueError(f"{', '.join(of_keypoints)} compare keypoint files: give the true and the generated one")
+        sides = [reconstruction.load_keypoints(path) for path in keypoints]
+        for name in of_keypoints:
+            found = KEYPOINT_METRICS[name](*sides)
+            measured[name] = {"value": found.pop(name), "frames": found.pop("frames")}
+            measured |= {other: {"value": value} for other, value in found.items()}
+    if not of_videos:
+        return Evaluation(_keypoints_alone(measured, keypoints, label, dataset, settings), {})
+    if real is None or fake is None:
+        raise ValueError(f"{', '.join(of_videos)} compare videos: give a real and a fake side")
+    loaded = {name: load_weights(name, files.get(name)) for name in sorted({NEEDS[m] for m in of_videos if m in NEEDS})}
+    opened = [open_side(side, name, used, settings.on_bad) for side, name in ((real, "real"), (fake, "fake"))]
+    evaluation = evaluate(*opened, used, of_videos, loaded, settings)
+    result = {**evaluation.result, "label": label, "dataset": dataset}
+    result["metrics"] = {**result["metrics"], **measured}
+    return dataclasses.replace(evaluation, result=result)
+
+
+def open_side(side: Side, name: str, used: Protocol, on_bad: str) -> videos.VideoSet:
+    """The videos of one side. Raises ValueError if their spacing has to be stated, or if `path` is a model."""
+    stride = side.stride
+    if stride is None:
+        if name == "fake" and used.spacing > 1:
+            raise ValueError(
+                f"{used.name} compares frames {used.spacing} source frames apart: state how far apart those in {side.path} "
+                f"are, --fake_stride=1 (then every {used.spacing}th is taken) or --fake_stride={used.spacing} (then all)"
+            )
+        stride = 1
+    path = pathlib.Path(side.path)
+    if (path / weights.MODEL_FILE).is_file() or (path / "checkpoints").is_dir():
+        raise ValueError(f"{path} is a model: make videos with it first, and give their folder")
+    return videos.open_videos(path, stride=stride, value_range=side.value_range, split=side.split, on_bad=on_bad)
+
+
+def load_weights(name: str, path: PathLike | None) -> dict[str, Any]:
+    """Parameters of "i3d", "face", "reid" or "lpips". Raises FileNotFoundError saying where they come from."""
+    return importlib.import_module(f"leo_jax.convert.{name}").load(path)
+
+
+def resolve(metrics: Sequence[str], weight_files: Mapping[str, PathLike | None]) -> list[str]:
+    """Names of METRICS and KEYPOINT_METRICS, "acd" replaced by those that there are weights for."""
+    found: list[str] = []
+    for name in metrics:
+        if name == "acd":
+            kinds = {"acd-face": "face", "acd-body": "reid"}
+            given = [metric for metric, needed in kinds.items() if weight_files.get(needed)]
+            if not given:
+                where = "\n".join(importlib.import_module(f"leo_jax.convert.{n}").WHERE for n in kinds.values())
+                raise FileNotFoundError(f"acd needs weights of an identity network.\n{where}")
+            found += given
+        else:
+            found.append(name)
+    if unknown := set(found) - set(METRICS) - set(KEYPOINT_METRICS):
+        raise ValueError(f"no metric {sorted(unknown)}: there are {', '.join((*METRICS, 'acd', *KEYPOINT_METRICS))}")
+    return list(dict.fromkeys(found))
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """`["resolution=256", "resize=stretch"]` as a mapping; numbers and None are read as such. ValueError without a `=`."""
+    found = {}
+    for text in overrides:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"{text!r} should be FIELD=VALUE, as in resolution=256")
+        try:
+            found[field.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            found[field.strip()] = value.strip()
+    return found
+
+
+def _keypoints_alone(measured, keypoints, label, dataset, settings: Settings) -> dict[str, Any]:
+    """A result of keypoints, which have no videos behind them."""
+    sides = [{"where": str(p), "fingerprint": videos.fingerprint(pathlib.Path(p)), "skipped": []} for p in keypoints]
+    return {
+        "format": FORMAT, "metrics": measured, "label": label, "dataset": dataset,
+        "protocol": {"name": "pose-evaluation", "in_words": "keypoints and features as a detector gave them, frame by frame"},
+        "real": sides[0], "fake": sides[1], "warnings": [], "seed": settings.seed, "weights": {},
+        "versions": versions(), "seconds": 0.0,
+    }  # fmt: skip
