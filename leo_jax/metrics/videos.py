@@ -7,13 +7,12 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Real
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from leo_jax import video
 from leo_jax.data import manifest, records, source
@@ -21,11 +20,11 @@ from leo_jax.files import PathLike
 from leo_jax.metrics import ranges
 from leo_jax.video import BadVideo
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+VIDEO_SUFFIXES = (*video.VIDEO_SUFFIXES, ".mpg", ".mpeg")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npz", ".npy")
 ARRAY_NAMES = ("videos", "video", "frames", "arr_0")  # of the one array that is meant, where a .npz holds several
-LOSSLESS = ("raw", "png", "bmp", "ppm", "tif", "tiff", "ffv1", "rawvideo", "png (in video)")
+LOSSLESS = ("raw", "png", "bmp", "ppm", "tif", "tiff", "ffv1", "rawvideo", "huffyuv", "qtrle")
 SPAN = 1 << 16  # bytes hashed at each end of a file
 
 Frames = Real[np.ndarray, "t h w 3"]
@@ -132,13 +131,13 @@ def open_videos(
     if not found:
         bad = f"; {len(skipped)} could not be read, the first: {': '.join(skipped[0])}" if skipped else ""
         raise ValueError(
-            f"no videos in {path}: it should hold {', '.join((*VIDEO_SUFFIXES, '.gif', *ARRAY_SUFFIXES))}, folders of "
+            f"no videos in {path}: it should hold {', '.join((*VIDEO_SUFFIXES, *ARRAY_SUFFIXES))}, folders of "
             f"images, or be a prepared data set{bad}"
         )
     floats = [v.read for v in found if isinstance(v.read, ranges.FloatFrames)]
     scale, told = ranges.decide(floats, value_range, str(path))
     videos = [dataclasses.replace(v, read=v.read.scaled(scale)) if v.read in floats else v for v in found]
-    videos.sort(key=lambda v: natural(v.name))
+    videos.sort(key=lambda v: video.natural_key(v.name))
     return VideoSet(str(path), tuple(videos), stride, fingerprint(path), told, tuple(skipped))
 
 
@@ -183,11 +182,6 @@ def from_function(
     return VideoSet(where, videos, stride, hashlib.sha256(fingerprint.encode()).hexdigest())
 
 
-def natural(name: str) -> list:
-    """Sort key that compares the numbers in a name as numbers: frame 9 comes before frame 10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
-
-
 def fingerprint(path: pathlib.Path) -> str:
     """SHA-256 over name, size, first and last 64 KiB of every file at `path`: quick, and certain enough for a cache."""
     digest = hashlib.sha256()
@@ -204,12 +198,12 @@ def fingerprint(path: pathlib.Path) -> str:
 
 def _files(path: pathlib.Path) -> list[pathlib.Path]:
     """The files at `path` that a video could come from, hidden ones left out, in natural order."""
-    known = {*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES, ".gif"}
+    known = {*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES}
     if path.is_file():
         return [path]
     files = (f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in known)
     visible = [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]
-    return sorted(visible, key=lambda f: natural(str(f.relative_to(path))))
+    return sorted(visible, key=lambda f: video.natural_key(str(f.relative_to(path))))
 
 
 def _candidates(path: pathlib.Path) -> Iterator[tuple[str, Callable[[], list[Video]]]]:
@@ -222,8 +216,6 @@ def _candidates(path: pathlib.Path) -> Iterator[tuple[str, Callable[[], list[Vid
             folders.setdefault(file.parent, []).append(file)
         elif suffix in ARRAY_SUFFIXES:
             yield name, functools.partial(_open_arrays, name, file)
-        elif suffix == ".gif":
-            yield name, functools.partial(_open_gif, name, file)
         else:
             yield name, functools.partial(_open_file, name, file)
     for folder, images in folders.items():
@@ -235,30 +227,9 @@ def _open_file(name: str, path: pathlib.Path) -> list[Video]:
     info = video.probe(path)
 
     def read(indices: Sequence[int]) -> Frames:
-        return video.read_frames(path, indices=indices)
+        return video.read_at(path, indices)
 
     return [Video(name, info.frames, info.height, info.width, info.codec, name, read)]
-
-
-def _open_gif(name: str, path: pathlib.Path) -> list[Video]:
-    try:
-        with Image.open(path) as image:
-            length, (width, height) = image.n_frames, image.size
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise BadVideo(name, f"not a readable GIF ({error})") from error
-
-    def read(indices: Sequence[int]) -> Frames:
-        wanted = set(indices)
-        try:
-            with Image.open(path) as image:
-                frames = [
-                    np.asarray(f.convert("RGB")) for i, f in enumerate(ImageSequence.Iterator(image)) if i in wanted
-                ]
-        except (OSError, SyntaxError, EOFError) as error:
-            raise BadVideo(name, f"damaged GIF ({error})") from error
-        return np.stack(frames)
-
-    return [Video(name, length, height, width, "gif", name, read)]
 
 
 def _open_folder(name: str, images: list[pathlib.Path]) -> list[Video]:
@@ -345,5 +316,5 @@ def _prepared(path: pathlib.Path, split: str | None, stride: int) -> VideoSet:
         truth = functools.partial(lambda i: records.decode(opened[i]).extras, i) if record.extras else None
         videos.append(Video(record.id, *size, storage, record.source, reader, truth))
     digest = hashlib.sha256("\n".join(shard.sha256 for shard in content.splits[split].shards).encode()).hexdigest()
-    videos.sort(key=lambda v: natural(v.name))
+    videos.sort(key=lambda v: video.natural_key(v.name))
     return VideoSet(f"{path} ({split})", tuple(videos), stride, digest)

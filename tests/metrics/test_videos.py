@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leo_jax import video
 from leo_jax.data import puppets
 from leo_jax.metrics import videos
 from leo_jax.metrics.ranges import decide
@@ -169,3 +170,19 @@ def test_prepared_data(tmp_path):
     np.testing.assert_array_equal(found.videos[1].read([0, 4]), person.frames[[0, 4]])
     np.testing.assert_array_equal(found.videos[1].truth()["identity"], person.identity)
     assert found.fingerprint != videos.open_videos(tmp_path, split="test").fingerprint
+
+
+def test_video_files(tmp_path):
+    """An mp4 is read by frame number, exactly as it decodes in order; one cut short is named."""
+    smooth = np.clip(np.cumsum(frames(t=30).astype(int) - 127, axis=1) // 40 + 128, 0, 255).astype(np.uint8)
+    with video.VideoWriter(tmp_path / "clip.mp4", 25.0) as writer:
+        for frame in smooth:
+            writer.write(frame)
+    (found,) = videos.open_videos(tmp_path).videos
+    assert (found.length, found.height, found.width, found.storage, found.lossless) == (30, 20, 24, "h264", False)
+    whole = np.stack(list(video.read_frames(tmp_path / "clip.mp4")))
+    np.testing.assert_array_equal(found.read([3, 4, 29]), whole[[3, 4, 29]])
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "clip.mp4").read_bytes()[:-200])
+    with pytest.raises(BadVideo, match=r"cut.mp4"):
+        videos.open_videos(tmp_path)
+    assert [name for name, _ in videos.open_videos(tmp_path, on_bad="skip").skipped] == ["cut.mp4"]
