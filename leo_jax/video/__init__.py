@@ -1,0 +1,35 @@
+"""Video files: reading, writing and resizing frames, which are RGB uint8 (h, w, 3) everywhere.
+
+A video is a file (mp4, mov, avi, mkv, webm, gif and whatever else FFmpeg opens) or a folder of image files in the order
+of the numbers in their names.
+"""
+
+from leo_jax.video.reading import (
+    FOLDER_FPS,
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    BadVideo,
+    VideoInfo,
+    frame_files,
+    natural_key,
+    probe,
+    read_at,
+    read_frames,
+    resize,
+)
+from leo_jax.video.writing import VideoWriter
+
+__all__ = [
+    "FOLDER_FPS",
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "BadVideo",
+    "VideoInfo",
+    "VideoWriter",
+    "frame_files",
+    "natural_key",
+    "probe",
+    "read_at",
+    "read_frames",
+    "resize",
+]
