@@ -16,10 +16,9 @@ from av.error import FFmpegError
 from jaxtyping import UInt8
 from PIL import Image
 
-from leo_jax.files import PathLike
-
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".m4v")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+PathLike = str | os.PathLike[str]
 Rate = int | float | Fraction
 FOLDER_FPS = Fraction(25)  # a folder of frames does not say
 _SEEK_FROM = 50  # nearer frames are reached faster by decoding up to them

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from leo_jax.files import PathLike
-from leo_jax.video.reading import Rate
+from leo_jax.video.reading import PathLike, Rate
 
 _H264_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 _CRF = 18  # x264's quality: no loss is visible
