@@ -44,9 +44,7 @@ Table = list[list[str]]  # the first row is the head
 
 def write(evaluation: Evaluation, out: files.PathLike) -> list[pathlib.Path]:
     """Writes `out` (.json) and beside it the same as .md and .html; returns the three paths."""
-    out = pathlib.Path(out)
-    if out.suffix != ".json":
-        raise ValueError(f"--out={out} should end in .json; the table and the page get its name with .md and .html")
+    out = check_name(out)
     contents = {
         ".json": json.dumps(evaluation.result, indent=1) + "\n",
         ".md": markdown(evaluation.result),
@@ -55,6 +53,14 @@ def write(evaluation: Evaluation, out: files.PathLike) -> list[pathlib.Path]:
     for suffix, content in contents.items():
         files.atomic_write(out.with_suffix(suffix), content)
     return [out.with_suffix(suffix) for suffix in contents]
+
+
+def check_name(out: files.PathLike) -> pathlib.Path:
+    """`out` as a path. Raises ValueError unless it ends in .json."""
+    out = pathlib.Path(out)
+    if out.suffix != ".json":
+        raise ValueError(f"--out={out} should end in .json; the table and the page get its name with .md and .html")
+    return out
 
 
 def load(path: files.PathLike) -> dict[str, Any]:
