@@ -1,6 +1,9 @@
 """Features: what is read, how often, what is kept; with a stand-in for I3D that any test can run."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -170,3 +173,27 @@ def test_network_runs_i3d():
     expected = jax.jit(I3D(epsilon=1e-5).apply)({"params": params}, video)
     np.testing.assert_allclose(network(clip), expected, atol=1e-4 * np.abs(expected).max())
     assert network.fingerprint == features.tree_fingerprint(params)
+
+
+def test_several_devices_share_a_batch():
+    """Four devices give what one gives, each taking its part of the batch."""
+    code = """
+import numpy as np
+from leo_jax.metrics import features
+from leo_jax.metrics.protocols import protocol
+from tests.metrics.test_features import MeanAndEpsilon
+features.I3D = MeanAndEpsilon
+network = features.I3DNetwork({"shift": np.zeros((1, 3), np.float32)}, protocol("digan"), batch_size=5)
+clips = np.random.default_rng(0).integers(0, 256, (7, 9, 16, 16, 3), dtype=np.uint8)
+rows = np.concatenate([network(clips[:5]), network(clips[5:])])
+print(network.batch_size, rows.shape, f"{np.abs(rows).sum():.4f}")
+"""
+    outputs = []
+    for devices in (1, 4):
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **flags})
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout.split(maxsplit=1))
+    (one, values), (four, same) = outputs
+    assert (one, four) == ("5", "8"), "the batch is a whole number of clips for each device"
+    assert values == same

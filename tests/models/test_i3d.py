@@ -3,6 +3,7 @@
 import pathlib
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -110,3 +111,13 @@ def test_float32_at_highest_precision_whatever_the_default(params):
 def test_refuses_videos_without_logits(shape):
     with pytest.raises(ValueError, match="9 or more frames of 224x224"):
         jax.eval_shape(I3D().init, jax.random.key(0), jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_accelerators_get_their_own_convolution(platform):
+    """Lowered for an accelerator the network has one 3-D convolution a layer, not the CPU's sums of 2-D ones."""
+    params = jax.eval_shape(I3D(last="Conv3d_2c_3x3").init, jax.random.key(0), jnp.zeros((1, 8, 32, 32, 3)))
+    apply = jax.jit(I3D(last="Conv3d_2c_3x3").apply)
+    video = jax.ShapeDtypeStruct((1, 8, 32, 32, 3), jnp.float32)
+    text = jax.export.export(apply, platforms=[platform])(params, video).mlir_module()
+    assert text.count("stablehlo.convolution") == 2  # the 1×1×1 layer is a product
