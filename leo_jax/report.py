@@ -143,6 +143,7 @@ def sides_table(result: Mapping[str, Any]) -> Table:
     }  # fmt: skip
     for key, what in names.items():
         values = [result[side].get(key) for side in ("real", "fake")]
+        values = [v[:16] if key == "fingerprint" and v else v for v in values]
         if any(v is not None for v in values):
             rows.append([what, *("" if v is None else ", ".join(v) if isinstance(v, list) else str(v) for v in values)])
     left_out = [len(result[side]["skipped"]) for side in ("real", "fake")]

@@ -325,13 +325,17 @@ def _warnings(sides: Sequence[_Side], found: Mapping[str, Any], protocol: Protoc
 
 def in_words(protocol: Protocol) -> str:
     """The protocol as a sentence."""
-    side = f"cropped and resized to {protocol.resolution} px" if protocol.resolution else "at their own size"
+    p = protocol
+    apart = "neighbouring" if p.spacing == 1 else f"{p.spacing} source frames apart"
+    real = REAL_CLIPS[p.real_clips].format(chunk=p.frames * p.spacing, clips=p.spacing, count=p.count)
+    side = f"cropped and resized to {p.resolution} px" if p.resolution else "at their own size"
+    repeats = f", {p.trials} times with clips drawn anew" if p.trials > 1 else ", once"
+    rounded = "truncated" if p.rounding == "truncate" else "rounded"
     return (
-        f"clips of {protocol.frames} frames, {protocol.spacing} source frames apart; real: {REAL_CLIPS[protocol.real_clips]}; "
-        f"generated: the first clip of each video; {protocol.count} of each, {protocol.trials} trial(s); frames {side}, "
-        f"{'truncated' if protocol.rounding == 'truncate' else 'rounded'} to 8 bits, then {RESIZES[protocol.resize]}; "
-        f"I3D Kinetics-400 logits, batch norm eps {protocol.epsilon:g}; covariance divided by N{' - 1' * protocol.ddof}; "
-        "kernel degree 3, gamma 1/D, coef0 1, unbiased over all"
+        f"clips of {p.frames} frames, {apart}; real: {real}; generated: the first clip of each video; {p.count} of each, or "
+        f"what there is{repeats}; frames {side}, {rounded} to 8 bits, then {RESIZES[p.resize]}; I3D Kinetics-400 logits, batch "
+        f"norm eps {p.epsilon:g}; covariance divided by N{' - 1' * p.ddof}; kernel of degree 3, gamma 1/D, coef0 1, unbiased "
+        "over all"
     )
 
 

@@ -210,7 +210,7 @@ class Store:
     def __init__(self, folder: PathLike | None, key: Mapping[str, Any]):
         self._key = json.dumps(key, sort_keys=True)
         name = hashlib.sha256(self._key.encode()).hexdigest()[:32]
-        self.path = pathlib.Path(folder) / f"i3d-{name}.npz" if folder is not None else None
+        self.path = pathlib.Path(folder) / f"features-{name}.npz" if folder is not None else None
 
     def load(self) -> dict[Clip, Float[np.ndarray, " d"]]:
         """What is kept; nothing where there is no file. Raises ValueError if the file is damaged."""

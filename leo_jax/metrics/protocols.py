@@ -9,9 +9,9 @@ from typing import Any
 from leo_jax.models.frozen.i3d import FRAMES
 
 REAL_CLIPS = {
-    "interleaved": "each chunk of frames·spacing consecutive frames gives `spacing` clips, drawn without replacement",
-    "one, random": "one clip a video at a random offset, short videos dropped, the first `count` videos by name",
-    "one, first": "the first clip of each video, by name",
+    "interleaved": "each chunk of {chunk} consecutive frames gives {clips} interleaved clip(s), drawn without replacement",
+    "one, random": "one clip a video at a random offset, short videos dropped, the first {count} by name",
+    "one, first": "the first clip of the first {count} videos by name",
 }
 RESIZES = {
     "short side": "short side to 224, bilinear with half-pixel centres, centre crop",
