@@ -1,13 +1,13 @@
-"""What each metric sees: real clips against spoilt copies of themselves, under two protocols.
+"""What each metric sees: real clips against spoilt copies, under two protocols.
 
     python benchmarks/real_clips.py CLIPS [--out=table.md] [--size=256] [--pieces=64] [--cache=DIR]
 
-CLIPS is a folder of videos, searched to any depth. They are cut into pieces of 64 frames, each a video of its own; the real
-side is all pieces, the other side each piece's first clip, spoilt in one way. Rows:
+CLIPS is a folder of videos, searched to any depth. They are cut into pieces of 64 frames, each a video of its own. Clips are
+taken as the protocol says: of the real side all, of the copies the first of each piece. Two questions are asked:
 
-- untouched: the very same videos;
-- real against real: disjoint halves of the pieces, the floor of what can be told with so few;
-- the rest: JPEG, blur, noise, time reversed, frames shuffled, a frozen frame, and another spacing of frames than stated.
+- the same pieces: spoilt copies against the very videos that they were made of. What is seen, is the spoiling alone;
+- other pieces: copies of one half of the pieces against the other half, as with a model, whose videos are never the real
+  ones; mean and deviation over ten ways to halve. Its first row, nothing spoilt, is the floor: real against real.
 """
 
 import argparse
@@ -21,13 +21,14 @@ from scipy import ndimage
 
 from leo_jax import files, video
 from leo_jax.convert.i3d import load
-from leo_jax.metrics import videos
-from leo_jax.metrics.evaluate import Settings, evaluate
+from leo_jax.metrics import uncertainty, videos
+from leo_jax.metrics.clips import fake_clips, real_clips
+from leo_jax.metrics.features import Features, I3DNetwork, extract
+from leo_jax.metrics.kernel import kernel_distance
 from leo_jax.metrics.protocols import Protocol, protocol
 
 Frames = np.ndarray
 PROTOCOLS = ("digan-taichi", "styleganv-16f")
-METRICS = ("fvd", "kvd")
 
 
 def pieces_of(folder: pathlib.Path, length: int, size: int) -> Iterator[tuple[str, str, Frames]]:
@@ -76,7 +77,7 @@ def ways(used: Protocol) -> dict[str, Callable[[Frames], Frames]]:
     if used.spacing == 1:
         other = ("every 4th frame as if neighbouring (4x faster)", lambda f: f[::4])
     return {
-        "untouched": lambda f: f,
+        "none spoilt": lambda f: f,
         "JPEG, quality 95": functools.partial(jpeg, 95),
         "JPEG, quality 75": functools.partial(jpeg, 75),
         "blur, sigma 1 px": functools.partial(blur, 1.0),
@@ -89,6 +90,27 @@ def ways(used: Protocol) -> dict[str, Callable[[Frames], Frames]]:
     }
 
 
+def halves(count: int, draws: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Numbers of the pieces in each half."""
+    random = np.random.default_rng(0)
+    for _ in range(draws):
+        order = random.permutation(count)
+        yield order[: count // 2], order[count // 2 : 2 * (count // 2)]
+
+
+def measure(used: Protocol, real: Features, copies: Features, draws: int) -> list[str]:
+    """FVD of the same pieces; FVD and KVD of other pieces."""
+    cells = [f"{uncertainty.estimate(real.values, copies.values, used.ddof):.1f}"]
+    found: dict[str, list[float]] = {"fvd": [], "kvd": []}
+    for first, second in halves(len(copies.values), draws):
+        # One clip a piece on both sides, so that neither protocol has more to fit its real side to.
+        x = real.values[[np.flatnonzero(real.groups == piece)[0] for piece in first]]
+        y = copies.values[second]
+        found["fvd"].append(uncertainty.estimate(x, y, used.ddof))
+        found["kvd"].append(kernel_distance(x, y))
+    return [*cells, *(f"{np.mean(v):.1f} ± {np.std(v):.1f}" for v in found.values())]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=pathlib.Path)
@@ -96,47 +118,32 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--pieces", type=int, default=64, help="frames of a piece")
     parser.add_argument("--cache", type=pathlib.Path)
-    parser.add_argument("--bootstrap", type=int, default=100)
+    parser.add_argument("--draws", type=int, default=10, help="ways to halve the pieces")
     arguments = parser.parse_args()
 
     sources, names, frames = zip(*pieces_of(arguments.clips, arguments.pieces, arguments.size), strict=True)
     print(f"{len(names)} pieces of {arguments.pieces} frames from {len(set(sources))} videos", flush=True)
-    # Each piece is a source of its own for the error bars: with four videos there would be hardly anything to draw.
-    real = videos.from_arrays(frames, "pieces", names=names)
-    weights = {"i3d": load()}
-    table: dict[str, list[str]] = {}
-    heads = []
+    params, table, heads = load(), {}, []
     for name in PROTOCOLS:
-        used = protocol(name, resolution=128) if name.startswith("digan") else protocol(name)
-        heads += [f"{used.name} {metric.upper()}" for metric in METRICS]
-        settings = Settings(cache=arguments.cache, bootstrap=arguments.bootstrap, floor=10, progress=False)
-        rows: dict[str, list[str]] = {}
-        for way, spoil in ways(used).items():
-            copies = videos.from_arrays([spoil(f) for f in frames], way, names=names)
-            found = evaluate(real, copies, used, METRICS, weights, settings).result["metrics"]
-            rows[way] = [cell(found[metric]["value"], found[metric]["standard_error"]) for metric in METRICS]
-            if way == "untouched":
-                floor = [found[metric]["floor"] for metric in METRICS]
-                clips = f"{floor[0]['clips']} clips a side"
-                rows[f"real against real ({clips})"] = [cell(f["mean"], f["std"]) for f in floor]
-                sizes = f"{found['fvd']['clips_real']} real clips, {found['fvd']['clips_fake']} others"
-            print(name, way, rows[way], flush=True)
-        print(f"{name}: {sizes}", flush=True)
-        for i, (way, cells) in enumerate(rows.items()):
-            way = (
-                "another spacing than stated" if i == len(rows) - 1 else way.split(" (")[0] if "against" in way else way
-            )
-            table.setdefault(way, []).extend(cells)
+        used = protocol(name)
+        network = I3DNetwork(params, used)
+
+        def features(arrays, what, clips_of, used=used, network=network):
+            found = videos.from_arrays(arrays, what, names=names)
+            return extract(found, clips_of(found.lengths, used), used, network, cache=arguments.cache)
+
+        real = features(frames, "pieces", real_clips)
+        heads += [f"{name}: FVD, the same pieces", "FVD, other pieces", "KVD, other pieces"]
+        for i, (way, spoil) in enumerate(ways(used).items()):
+            copies = features([spoil(f) for f in frames], way, fake_clips)
+            cells = measure(used, real, copies, arguments.draws)
+            table.setdefault(way if i + 1 < len(ways(used)) else "another spacing than stated", []).extend(cells)
+            print(f"{name} ({len(real.values)} real clips, {len(copies.values)} others), {way}: {cells}", flush=True)
     lines = [f"| copies | {' | '.join(heads)} |", "|" + " --- |" * (len(heads) + 1)]
     lines += [f"| {way} | {' | '.join(cells)} |" for way, cells in table.items()]
     print("\n".join(lines))
     if arguments.out:
         files.atomic_write(arguments.out, "\n".join(lines) + "\n")
-
-
-def cell(value: float, error: float) -> str:
-    digits = 1 if abs(value) >= 10 else 2
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 if __name__ == "__main__":

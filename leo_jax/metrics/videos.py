@@ -1,6 +1,6 @@
 """The two sides of an evaluation: folders of anybody's videos, prepared shards, arrays, or a model, read one way.
 
-A generating model enters as `from_function`: it is asked for whole videos in order, so it can make them in batches.
+A generating model enters as `from_function`: it is asked for whole videos in order, so that it can make them in batches.
 """
 
 import dataclasses
@@ -165,8 +165,9 @@ def from_function(
     """Videos that a model makes when they are asked for.
 
     Args:
-      make: number of a video → its frames (t, h, w, 3), uint8 or floats on the 0–255 scale. Asked in ascending order, once for
-        each video that is needed and not in the feature cache.
+      make: number of a video → its frames (t, h, w, 3), uint8 or floats on the 0–255 scale. Asked in ascending order by every
+        network that needs the video and has not cached it, and for the samples of a report, so it must give the same
+        video each time; it may make several at once and keep the next ones ready.
       count: how many videos there are.
       shape: (t, h, w) of each.
       where: what results call the model.
