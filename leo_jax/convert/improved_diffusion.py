@@ -9,29 +9,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from leo_jax.convert.rules import Rule, rename
 from leo_jax.models.unet import UNet
 
-# Our module within a block, and the place of its weights in the published block.
-PLACES = {
-    "norm_in": "in_layers.0",
-    "conv_in": "in_layers.2",
-    "embed": "emb_layers.1",
-    "norm_out": "out_layers.0",
-    "conv_out": "out_layers.3",
-    "skip": "skip_connection",
-    "norm": "norm",
-    "qkv": "qkv",
-    "out": "proj_out",
-}
-TOP = {
-    "time_embed_0": "time_embed.0",
-    "time_embed_1": "time_embed.2",
-    "label_embed": "label_emb",
-    "input_0_0": "input_blocks.0.0",
-    "out_norm": "out.0",
-    "out_conv": "out.2",
-}
-LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
+# Place of a module in the published network, its name here, the name and layout of its weight. CONV is by dims.
+CONV = "CONV"
+TOP = [
+    (r"time_embed\.0", "time_embed_0", "kernel", "linear"),
+    (r"time_embed\.2", "time_embed_1", "kernel", "linear"),
+    (r"label_emb", "label_embed", "embedding", "same"),
+    (r"input_blocks\.0\.0", "input_0_0", "kernel", CONV),
+    (r"out\.0", "out_norm", "scale", "same"),
+    (r"out\.2", "out_conv", "kernel", CONV),
+]
+BLOCK = r"(input|middle|output)_block(?:s\.(\d+))?\.(\d+)\."
+IN_BLOCK = [
+    (r"in_layers\.0", "norm_in", "scale", "same"),
+    (r"in_layers\.2", "conv_in", "kernel", CONV),
+    (r"emb_layers\.1", "embed", "kernel", "linear"),
+    (r"out_layers\.0", "norm_out", "scale", "same"),
+    (r"out_layers\.3", "conv_out", "kernel", CONV),
+    (r"skip_connection", "skip", "kernel", "pointwise"),
+    (r"norm", "norm", "scale", "same"),
+    (r"qkv", "qkv", "kernel", "pointwise"),
+    (r"proj_out", "out", "kernel", "pointwise"),
+    (r"(?:op|conv)", "conv", "kernel", CONV),  # of a resampling
+]
 
 
 def improved_diffusion(
@@ -51,52 +54,12 @@ def improved_diffusion(
       ValueError: names or shapes that are not those of such a U-Net, the first of them listed; or num_heads, dims that
         do not fit it.
     """
-    shapes = {name: tuple(value.shape) for name, value in state_dict.items()}
+    arrays = {name: _array(value) for name, value in state_dict.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
     module = _infer(shapes, dims, num_heads)
-    places = {}  # published name: (path here, shape here)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(_abstract(module, shapes)):
-        names = [entry.key for entry in path]
-        places[_published(names, module.dims)] = (names, leaf.shape)
-
-    _require_fit(places, shapes, module.dims)
-    params: dict[str, Any] = {}
-    for name, (names, shape) in places.items():
-        node = params
-        for part in names[:-1]:
-            node = node.setdefault(part, {})
-        node[names[-1]] = jnp.asarray(_to_ours(_array(state_dict[name]), names[-1]).reshape(shape))
-    return module, params
-
-
-def _abstract(module: UNet, shapes: Mapping[str, tuple[int, ...]]) -> Any:
-    """The parameters' shapes, without making any."""
-    size = (2 ** (len(module.multipliers) - 1),) * module.dims
-    x = jax.ShapeDtypeStruct((1, *size, shapes["input_blocks.0.0.weight"][1]), jnp.float32)
-    index = jax.ShapeDtypeStruct((1,), jnp.int32)
-    labels = None if module.num_classes is None else index
-    init = jax.eval_shape(lambda key, *a, **k: module.init(key, *a, **k), jax.random.key(0), x, index, labels=labels)
-    return init["params"]
-
-
-def _published(names: list[str], dims: int) -> str:
-    """The published name of the parameter at a path here."""
-    *modules, leaf = names
-    if modules[0] in TOP:
-        return f"{TOP[modules[0]]}.{LEAVES[leaf]}"
-    kind, *numbers = modules[0].split("_")
-    if modules[1] == "conv":  # of a resampling: downsampling calls it op
-        place = "op" if kind == "input" else "conv"
-    else:
-        place = PLACES[modules[1]]
-    block = "middle_block" if kind == "middle" else f"{kind}_blocks"
-    return ".".join([block, *numbers, place, LEAVES[leaf]])
-
-
-def _to_ours(value: np.ndarray, leaf: str) -> np.ndarray:
-    """From PyTorch's (out, in, taps...) to (taps..., in, out); embeddings (classes, size) and vectors stay."""
-    if leaf != "kernel":
-        return value
-    return value.transpose(*range(2, value.ndim), 1, 0)
+    expected = _abstract(module, shapes["input_blocks.0.0.weight"][1])
+    params, _ = rename(arrays, _rules(dims), expected, what="an improved-diffusion U-Net")
+    return module, jax.tree.map(jnp.asarray, params)
 
 
 def _array(value: Any) -> np.ndarray:
@@ -106,28 +69,26 @@ def _array(value: Any) -> np.ndarray:
     return np.asarray(value, np.float32)
 
 
-def _theirs(names: list[str], shape: tuple[int, ...], dims: int) -> tuple[int, ...]:
-    """The shape in the published layout of a parameter with `shape` here."""
-    if names[-1] != "kernel":
-        return shape
-    # Three of our linear layers are convolutions of one tap there; attention's are 1-D in images too.
-    taps = {"skip": (1,) * dims, "qkv": (1,), "out": (1,)}.get(names[-2], shape[:-2])
-    return (shape[-1], shape[-2], *taps)
+def _rules(dims: int) -> list[Rule]:
+    def rules(prefix, table, path):
+        for place, module, weight, layout in table:
+            layout = {1: "conv1d", 2: "conv"}[dims] if layout == CONV else layout
+            yield Rule(rf"{prefix}{place}\.weight", path(module, weight), layout)
+            yield Rule(rf"{prefix}{place}\.bias", path(module, "bias"))
+
+    def in_block(module, leaf):
+        return lambda match: "/".join(["_".join(filter(None, match.groups())), module, leaf])
+
+    return [*rules("", TOP, lambda module, leaf: f"{module}/{leaf}"), *rules(BLOCK, IN_BLOCK, in_block)]
 
 
-def _require_fit(places: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dims: int) -> None:
-    wrong = [f"{name} is missing" for name in places if name not in shapes]
-    wrong += [f"{name} has no place" for name in shapes if name not in places]
-    for name, (names, shape) in places.items():
-        want = _theirs(names, shape, dims)
-        if name in shapes and shapes[name] != want:
-            wrong.append(f"{name} has shape {shapes[name]}, {want} is needed")
-    if wrong:
-        raise ValueError(f"{len(wrong)} entries do not fit an improved-diffusion U-Net: {_first(wrong)}")
-
-
-def _first(items: list[str], number: int = 5) -> str:
-    return "; ".join(items[:number]) + (f"; and {len(items) - number} more" if len(items) > number else "")
+def _abstract(module: UNet, channels: int) -> Any:
+    """The parameters' shapes, without making any."""
+    size = (2 ** (len(module.multipliers) - 1),) * module.dims
+    x = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+    index = jax.ShapeDtypeStruct((1,), jnp.int32)
+    labels = None if module.num_classes is None else index
+    return jax.eval_shape(module.init, jax.random.key(0), x, index, labels=labels)["params"]
 
 
 def _infer(shapes: Mapping[str, tuple[int, ...]], dims: int, num_heads: int) -> UNet:
@@ -137,7 +98,7 @@ def _infer(shapes: Mapping[str, tuple[int, ...]], dims: int, num_heads: int) -> 
     ]
     missing = [name for name in needed if name not in shapes]
     if missing:
-        others = _first([name for name in shapes if name not in needed], 3) or "nothing"
+        others = ", ".join([name for name in shapes if name not in needed][:3]) or "nothing"
         raise ValueError(
             f"not an improved-diffusion U-Net: {', '.join(missing)} missing; the state dict has {others}. "
             "Pass the U-Net's own state dict, its names without a prefix."

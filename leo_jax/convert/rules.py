@@ -10,17 +10,24 @@ from flax import traverse_util
 
 Arrays = Mapping[str, np.ndarray]
 
+
+def _without_single_taps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[:2] + tuple(n for n in shape[2:] if n > 1)
+
+
 # PyTorch layout → ours.
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "conv": lambda a: np.transpose(a, (2, 3, 1, 0)),  # (out, in, kh, kw) → (kh, kw, in, out)
+    "conv1d": lambda a: np.transpose(a, (2, 1, 0)),  # (out, in, k) → (k, in, out)
     "conv3d": lambda a: np.transpose(a, (2, 3, 4, 1, 0)),  # (out, in, kt, kh, kw) → (kt, kh, kw, in, out)
     "shared conv": lambda a: np.transpose(a[0], (2, 3, 1, 0)),  # (1, out, in, kh, kw)
+    "pointwise": lambda a: np.transpose(a.reshape(_without_single_taps(a.shape))),  # (out, in, 1, …) → (in, out)
     "linear": lambda a: np.transpose(a, (1, 0)),  # (out, in) → (in, out)
     "vector": lambda a: a.reshape(-1),
     "image": lambda a: np.transpose(a[0], (1, 2, 0)),  # (1, c, h, w) → (h, w, c)
     "same": lambda a: a,
 }
-RANKS = {"conv": 4, "conv3d": 5, "shared conv": 5, "linear": 2, "image": 4}
+RANKS = {"conv": 4, "conv1d": 3, "conv3d": 5, "shared conv": 5, "linear": 2, "image": 4}
 
 
 @dataclasses.dataclass(frozen=True)

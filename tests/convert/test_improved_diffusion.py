@@ -88,11 +88,13 @@ def test_takes_pytorch_tensors():
 
 
 def test_refuses_names_and_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"2 entries.*extra has no place.*proj_out.bias has shape \(3,\), \(96,\)"):
+    with pytest.raises(ValueError, match=r"(?s)proj_out.bias: shape \(3,\) .* \(96,\).*extra \(3,\): not a name"):
         load("sequence", extra=np.zeros(3), **{"middle_block.1.proj_out.bias": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"qkv.weight: shape \(288, 96, 3\)"):
+        load("sequence", **{"middle_block.1.qkv.weight": np.zeros((288, 96, 3))})
     weights = state_dict(NAMES["sequence"])
     del weights["output_blocks.0.0.in_layers.0.bias"]
-    with pytest.raises(ValueError, match=r"1 entries.*output_blocks.0.0.in_layers.0.bias is missing"):
+    with pytest.raises(ValueError, match=r"output_0_0/norm_in/bias \(192,\): nothing in the file gives it"):
         convert.improved_diffusion(weights, num_heads=2)
 
 
