@@ -82,7 +82,7 @@ def index_path(shard: str) -> str:
 def load_index(shard: str) -> Index:
     """The index beside `shard` (local or remote). Raises ValueError when it is missing, damaged or of another shard."""
     path = index_path(shard)
-    advice = f"rebuild it with `leo reindex --shards {shard}`"
+    advice = f"rebuild it with `leo reindex {shard}`"
     try:
         content = storage.read_bytes(path)
         content = unframe_record(content, len(content) - HEADER - FOOTER, path)

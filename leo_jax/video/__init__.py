@@ -16,6 +16,7 @@ from leo_jax.video.reading import (
     read_at,
     read_frames,
     resize,
+    sample_numbers,
 )
 from leo_jax.video.writing import VideoWriter
 
@@ -32,4 +33,5 @@ __all__ = [
     "read_at",
     "read_frames",
     "resize",
+    "sample_numbers",
 ]
