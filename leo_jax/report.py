@@ -215,7 +215,8 @@ def _doubts(results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     first_label, first = results[0]
     notes = []
     for label, other in results[1:]:
-        if other["protocol"] != first["protocol"]:
+        ways = [{k: v for k, v in r["protocol"].items() if k not in ("in_words", "source")} for r in (first, other)]
+        if ways[0] != ways[1]:
             notes.append(
                 f"{label} is under {other['protocol']['name']}, {first_label} under {first['protocol']['name']}"
             )

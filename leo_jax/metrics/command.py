@@ -10,8 +10,8 @@ from typing import Any
 from leo_jax import weights
 from leo_jax.files import PathLike
 from leo_jax.metrics import paper, reconstruction, videos
-from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, Evaluation, Settings, evaluate, versions
-from leo_jax.metrics.protocols import Protocol, protocol
+from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, PAIRED, Evaluation, Settings, evaluate, versions
+from leo_jax.metrics.protocols import PROTOCOLS, Protocol, protocol
 
 KEYPOINT_METRICS = {
     "akd": reconstruction.average_keypoint_distance,
@@ -38,7 +38,7 @@ class Side:
 
 
 def run(
-    real: Side | None, fake: Side | None, *, protocol_name: str, overrides: Sequence[str] = (),
+    real: Side | None, fake: Side | None, *, protocol_name: str | None = None, overrides: Sequence[str] = (),
     metrics: Sequence[str] = (), weight_files: Mapping[str, PathLike | None] | None = None,
     keypoints: tuple[PathLike, PathLike] | None = None, label: str | None = None, dataset: str | None = None,
     settings: Settings | None = None,
@@ -48,7 +48,7 @@ def run(
     Args:
       real: true videos; not needed if only keypoints are compared.
       fake: generated videos.
-      protocol_name: of `protocols.PROTOCOLS`.
+      protocol_name: of `protocols.PROTOCOLS`; needed by all metrics but PAIRED and KEYPOINT_METRICS.
       overrides: "field=value" changes of the protocol.
       metrics: of METRICS, "acd" (faces or bodies, by the weights given), "akd", "aed"; none means the protocol's own.
       weight_files: converted weights by "i3d" (None: the installed package's), "face", "reid", "lpips".
@@ -61,10 +61,12 @@ def run(
       ValueError, FileNotFoundError: saying what to change, and where weights come from.
     """
     settings, files = settings or Settings(), dict(weight_files or {})
-    used = protocol(protocol_name, **parse_overrides(overrides))
+    if protocol_name is None and (not metrics or not set(metrics) <= {*PAIRED, *KEYPOINT_METRICS}):
+        raise ValueError(f"say under which protocol: --protocol={'|'.join(PROTOCOLS)}")
+    used = protocol(protocol_name, **parse_overrides(overrides)) if protocol_name is not None else None
     if dataset is not None:
-        paper.rows(dataset, used.name)  # refuses an unknown one
-    wanted = resolve(metrics or used.metrics, files)
+        paper.rows(dataset, "")  # refuses an unknown one
+    wanted = resolve(metrics or (used.metrics if used else ()), files)
     of_keypoints = [name for name in wanted if name in KEYPOINT_METRICS]
     of_videos = [name for name in wanted if name not in KEYPOINT_METRICS]
     measured: dict[str, Any] = {}
@@ -88,11 +90,11 @@ def run(
     return dataclasses.replace(evaluation, result=result)
 
 
-def open_side(side: Side, name: str, used: Protocol, on_bad: str) -> videos.VideoSet:
+def open_side(side: Side, name: str, used: Protocol | None, on_bad: str) -> videos.VideoSet:
     """The videos of one side. Raises ValueError if their spacing has to be stated, or if `path` is a model."""
     stride = side.stride
     if stride is None:
-        if name == "fake" and used.spacing > 1:
+        if name == "fake" and used is not None and used.spacing > 1:
             raise ValueError(
                 f"{used.name} compares frames {used.spacing} source frames apart: state how far apart those in {side.path} "
                 f"are, --fake_stride=1 (then every {used.spacing}th is taken) or --fake_stride={used.spacing} (then all)"

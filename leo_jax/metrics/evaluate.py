@@ -18,7 +18,7 @@ from leo_jax.metrics import clips, content, features, preprocess, reconstruction
 from leo_jax.metrics.frechet import frechet_distance
 from leo_jax.metrics.kernel import kernel_distance
 from leo_jax.metrics.protocols import REAL_CLIPS, RESIZES, Protocol
-from leo_jax.metrics.videos import VideoSet
+from leo_jax.metrics.videos import Video, VideoSet
 from leo_jax.video import BadVideo
 
 FORMAT = "leo_jax evaluation, version 1"
@@ -28,6 +28,7 @@ PAIRED = ("l1", "lpips", "identity")
 METRICS = (*DISTANCES, *CONTENT, *PAIRED)
 NEEDS = {"fvd": "i3d", "kvd": "i3d", "acd-face": "face", "acd-body": "reid", "lpips": "lpips"}  # which weights
 SAMPLES = 4  # clips of each side that a report shows
+WHOLE = {"name": "whole videos", "in_words": "videos paired by name, all frames, as they are stored"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +83,8 @@ class _Side:
         if short and (not self.clips or (name == "fake" and settings.on_bad != "skip")):
             raise BadVideo(
                 short[0].name,
-                f"has {short[0].length} frames, {protocol.name} needs {self.needed} of these videos ({len(short)} of "
-                f"{len(videos.videos)} are too short): make longer ones, state their stride, or leave them out with on_bad=skip",
+                f"has {short[0].length} frames, {protocol.name} needs {self.needed} of a {name} video ({len(short)} of "
+                f"{len(videos.videos)} are too short): make longer ones, state their stride, or leave them out (skip_bad)",
             )
         self.draws = clips.draws(len(self.clips), protocol, settings.seed, name)
 
@@ -113,24 +114,13 @@ class _Side:
 
     def describe(self) -> dict[str, Any]:
         """What a result says of this side."""
-        v = self.videos
-        return {
-            "where": v.where,
-            "videos": len(v.videos),
-            "clips": len(self.clips),
-            "clips_compared": len(self.draws[0]),
-            "frames": sum(v.lengths),
-            "sizes": v.sizes,
-            "stored_as": v.storages,
-            "stride": v.stride,
-            "value_range": v.value_range,
-            "fingerprint": v.fingerprint,
-            "skipped": [list(entry) for entry in (*v.skipped, *self.skipped)],
-        }
+        told = describe(self.videos)
+        told |= {"clips": len(self.clips), "clips_compared": len(self.draws[0]), "stride": self.videos.stride}
+        return told | {"skipped": [*told["skipped"], *map(list, self.skipped)]}
 
 
 def evaluate(
-    real: VideoSet, fake: VideoSet, protocol: Protocol, metrics: Sequence[str] = DISTANCES,
+    real: VideoSet, fake: VideoSet, protocol: Protocol | None, metrics: Sequence[str] = DISTANCES,
     weights: Mapping[str, Mapping[str, Any]] | None = None, settings: Settings | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measures `fake` against `real`.
@@ -138,7 +128,7 @@ def evaluate(
     Args:
       real: true videos.
       fake: generated videos; for "l1", "lpips" and "identity" named as their originals.
-      protocol: how.
+      protocol: how; not needed if all metrics are of PAIRED, which compare whole videos as they are.
       metrics: of METRICS.
       weights: parameters of the networks that the metrics need (see NEEDS), by "i3d", "face", "reid", "lpips".
       settings: how to run.
@@ -152,14 +142,16 @@ def evaluate(
         raise ValueError(f"no metric {sorted(unknown)}: there are {', '.join(METRICS)}")
     if missing := {NEEDS[m] for m in metrics if m in NEEDS} - set(weights):
         raise ValueError(f"{', '.join(metrics)} need the weights of {sorted(missing)}")
-    if protocol.resolution is None and real.sizes != fake.sizes and not set(metrics) <= set(PAIRED):
-        raise ValueError(
-            f"real frames have {real.sizes} px, generated ones {fake.sizes}, and {protocol.name} does not resize: "
-            "override its resolution, or bring both to one size"
-        )
     found: dict[str, Any] = {}
     sides: list[_Side] = []
     if not set(metrics) <= set(PAIRED):
+        if protocol is None:
+            raise ValueError(f"{', '.join(metrics)}: say under which protocol")
+        if protocol.resolution is None and real.sizes != fake.sizes:
+            raise ValueError(
+                f"real frames have {real.sizes} px, generated ones {fake.sizes}, and {protocol.name} does not resize: "
+                "override its resolution, or bring both to one size"
+            )
         sides = [_Side("real", real, protocol, settings), _Side("fake", fake, protocol, settings)]
     fingerprints = {
         name: features.tree_fingerprint(weights[name]) for name in {NEEDS[m] for m in metrics if m in NEEDS}
@@ -176,17 +168,22 @@ def evaluate(
     result = {
         "format": FORMAT,
         "metrics": found,
-        "protocol": dataclasses.asdict(protocol) | {"in_words": in_words(protocol)},
-        "real": sides[0].describe() if sides else _describe(real),
-        "fake": sides[1].describe() if sides else _describe(fake),
-        "warnings": _warnings(sides, found, protocol) if sides else [],
+        "protocol": dataclasses.asdict(protocol) | {"in_words": in_words(protocol)} if sides else WHOLE,
+        "real": sides[0].describe() if sides else describe(real),
+        "fake": sides[1].describe() if sides else describe(fake),
+        "warnings": [*_warnings(found, protocol), *_warnings_of_files(real, fake, sides)],
         "seed": settings.seed,
         "error_bars": {"bootstrap_draws": settings.bootstrap, "floor_draws": settings.floor},
         "weights": fingerprints,
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),
     }
-    return Evaluation(result, {side.name: side.samples() for side in sides})
+    if sides:
+        samples = {side.name: side.samples() for side in sides}
+    else:
+        some = reconstruction.pairs(real, fake)[:SAMPLES]
+        samples = {name: [_whole(pair[i]) for pair in some] for i, name in enumerate(("real", "fake"))}
+    return Evaluation(result, samples)
 
 
 def _distances(
@@ -269,11 +266,16 @@ def _paired(
             if original is None:
                 raise BadVideo(video.name, f"no video of that name in {real.where}: identity is told from the original")
             known = content.puppet_truth(original)
-            frames = preprocess.round_to_uint8(video.read(range(video.length)), "nearest")
+            frames = _whole(video)
             values.append(known.distance(frames))
             wander.append(float(content.average_distance(known.features(frames))))
         found["identity"] = _mean(values) | {"acd": float(np.mean(wander))}
     return found
+
+
+def _whole(video: Video) -> np.ndarray:
+    """All frames as uint8."""
+    return preprocess.round_to_uint8(video.read(range(video.length)), "nearest")
 
 
 def _mean(values: Sequence[float]) -> dict[str, Any]:
@@ -281,45 +283,48 @@ def _mean(values: Sequence[float]) -> dict[str, Any]:
     return {"value": float(np.mean(values)), "standard_error": error, "videos": len(values)}
 
 
-def _warnings(sides: Sequence[_Side], found: Mapping[str, Any], protocol: Protocol) -> list[str]:
-    """What a reader must know before comparing the numbers."""
-    real, fake = sides
-    told = []
+def _warnings(found: Mapping[str, Any], protocol: Protocol | None) -> list[str]:
+    """What the number of clips does to the numbers."""
     some = next((found[name] for name in DISTANCES if name in found), None)
-    if some:
-        n, d = min(some["clips_real"], some["clips_fake"]), some["dimensions"]
-        if n < protocol.count:
-            told.append(
-                f"{some['clips_real']} real and {some['clips_fake']} generated clips, {protocol.name} compares {protocol.count}: "
-                "FVD rises as N falls, compare it only at equal N (KVD is unbiased, but noisier)"
-            )
-        if n < d:
-            told.append(f"fewer clips than the {d} dimensions of the features: the covariances are singular")
-        if protocol.trials > 1 and not some["redrawn"]:
-            told.append("every clip is compared in every trial: no ± from re-draws, see the standard error")
-        elif protocol.trials > 1 and some["redrawn"] != ["real", "fake"]:
-            told.append(f"± is over new draws of the {some['redrawn'][0]} side alone, the other has no more clips")
-        line = some.get("extrapolated")
-        if line and line["sizes"][-1] < d:
-            told.append(
-                f"FVD at N = ∞ is fitted down to {line['sizes'][-1]} clips, where the 1/N law need not hold ({d} dimensions)"
-            )
-    kept = [{v.lossless for v in side.videos.videos} for side in sides]
-    if kept[0] != kept[1]:
+    if some is None or protocol is None:
+        return []
+    told = []
+    n, d = min(some["clips_real"], some["clips_fake"]), some["dimensions"]
+    if n < protocol.count:
         told.append(
-            f"real frames are stored as {', '.join(real.videos.storages)}, generated ones as {', '.join(fake.videos.storages)}: "
-            "lossy compression of one side alone changes FVD"
+            f"{some['clips_real']} real and {some['clips_fake']} generated clips, {protocol.name} compares {protocol.count}: "
+            "FVD rises as N falls, compare it only at equal N (KVD is unbiased, but noisier)"
         )
-    if real.videos.sizes != fake.videos.sizes:
+    if n < d:
+        told.append(f"fewer clips than the {d} dimensions of the features: the covariances are singular")
+    if protocol.trials > 1 and not some["redrawn"]:
+        told.append("every clip is compared in every trial: no ± from re-draws, see the standard error")
+    elif protocol.trials > 1 and some["redrawn"] != ["real", "fake"]:
+        told.append(f"± is over new draws of the {some['redrawn'][0]} side alone, the other has no more clips")
+    line = some.get("extrapolated")
+    if line and line["sizes"][-1] < d:
         told.append(
-            f"frames of {real.videos.sizes} px against {fake.videos.sizes} px, resized to one size: blur differs"
+            f"FVD at N = ∞ is fitted down to {line['sizes'][-1]} clips, where the 1/N law need not hold ({d} dimensions)"
         )
-    if real.videos.fingerprint == fake.videos.fingerprint:
+    return told
+
+
+def _warnings_of_files(real: VideoSet, fake: VideoSet, sides: Sequence[_Side]) -> list[str]:
+    """What the files do to the numbers."""
+    told = []
+    if {v.lossless for v in real.videos} != {v.lossless for v in fake.videos}:
+        told.append(
+            f"real frames are stored as {', '.join(real.storages)}, generated ones as {', '.join(fake.storages)}: lossy "
+            "compression of one side alone changes every metric"
+        )
+    if real.sizes != fake.sizes or len(real.sizes) > 1:
+        told.append(f"frames of {real.sizes} px against {fake.sizes} px, resized to one size: blur differs")
+    if real.fingerprint == fake.fingerprint:
         told.append("both sides are the same videos")
-    for side in sides:
-        if side.skipped or side.videos.skipped:
-            count = len(side.skipped) + len(side.videos.skipped)
-            told.append(f"{count} {side.name} videos were left out, the result lists them")
+    for name, videos in (("real", real), ("fake", fake)):
+        count = len(videos.skipped) + sum(len(side.skipped) for side in sides if side.name == name)
+        if count:
+            told.append(f"{count} {name} videos were left out, the result lists them")
     return told
 
 
@@ -353,7 +358,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _describe(videos: VideoSet) -> dict[str, Any]:
+def describe(videos: VideoSet) -> dict[str, Any]:
+    """What a result says of a set of videos."""
     return {
         "where": videos.where,
         "videos": len(videos.videos),

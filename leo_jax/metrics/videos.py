@@ -126,7 +126,7 @@ def open_videos(
             found += open_one()
         except BadVideo as error:
             if on_bad == "error":
-                raise BadVideo(error.name, f"{error.reason} (on_bad=skip leaves such videos out)") from error
+                raise BadVideo(error.name, f"{error.reason} (skip_bad leaves such videos out)") from error
             skipped.append((name, error.reason))
     if not found:
         bad = f"; {len(skipped)} could not be read, the first: {': '.join(skipped[0])}" if skipped else ""

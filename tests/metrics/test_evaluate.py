@@ -116,7 +116,7 @@ def mixed():
 
 
 def test_short_videos():
-    with pytest.raises(BadVideo, match=r"short0: has 11 frames.*needs 16.*2 of 14.*on_bad=skip"):
+    with pytest.raises(BadVideo, match=r"short0: has 11 frames.*needs 16 of a fake video.*2 of 14.*skip_bad"):
         evaluate(some(0), mixed(), DIGAN, ["fvd"], WEIGHTS, QUICK)
     found = evaluate(some(0), mixed(), DIGAN, ["fvd"], WEIGHTS, dataclasses.replace(QUICK, on_bad="skip")).result
     assert found["fake"]["skipped"] == [["short0", "11 frames, 16 are needed"], ["short1", "11 frames, 16 are needed"]]
@@ -144,12 +144,20 @@ def test_reconstruction_and_puppets_identity(tmp_path):
     names = [v.name for v in real.videos]
     frames = [v.read(range(8)) for v in real.videos]
     measured = lambda arrays: evaluate(
-        real, videos.from_arrays(arrays, names=names), DIGAN, ["l1", "identity"], {}, QUICK
+        real, videos.from_arrays(arrays, names=names), None, ["l1", "identity"], {}, QUICK
     ).result["metrics"]
     same, swapped = measured(frames), measured(frames[1:] + frames[:1])
     assert same["l1"]["value"] == 0 and same["l1"]["videos"] == 3
     assert swapped["l1"]["value"] > 0.02
     assert swapped["identity"]["value"] > 3 * same["identity"]["value"]
+
+
+def test_whole_videos_need_no_protocol():
+    one, other = some(0), some(1)
+    found = evaluate(one, other, None, ["l1"], {}, QUICK)
+    assert found.result["protocol"]["name"] == "whole videos" and len(found.samples["fake"]) == 4
+    with pytest.raises(ValueError, match="say under which protocol"):
+        evaluate(one, other, None, ["l1", "fvd"], WEIGHTS, QUICK)
 
 
 def test_cached_features_give_the_same_result(tmp_path):

@@ -97,7 +97,7 @@ def test_corrupt_files_are_named_or_skipped(tmp_path):
     np.save(tmp_path / "ints.npy", np.zeros((2, 8, 8, 3), np.int32))
     np.save(tmp_path / "first.npy", np.zeros((2, 3, 8, 8), np.uint8))
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04cut")
-    with pytest.raises(BadVideo, match="on_bad=skip"):
+    with pytest.raises(BadVideo, match="skip_bad"):
         videos.open_videos(tmp_path)
     found = videos.open_videos(tmp_path, on_bad="skip")
     assert [v.name for v in found.videos] == ["good"]
