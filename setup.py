@@ -46,6 +46,7 @@ setuptools.setup(
         "optax>=0.2.6",
         "orbax-checkpoint>=0.12.8",
         "pillow>=11.2",
+        "protobuf>=5.29",
         "scipy>=1.15",
         "simplejpeg>=1.8",
         "tensorboardX>=2.6.4",
