@@ -254,7 +254,7 @@ def _count(entry: Mapping[str, Any]) -> str:
 
 
 def _title(result: Mapping[str, Any]) -> str:
-    return f"{result.get('label') or result['fake']['where']} under {result['protocol']['name']}"
+    return f"{result.get('label') or result['fake']['where']}: {result['protocol']['name']}"
 
 
 def _provenance(result: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ PAIRED = ("l1", "lpips", "identity")
 METRICS = (*DISTANCES, *CONTENT, *PAIRED)
 NEEDS = {"fvd": "i3d", "kvd": "i3d", "acd-face": "face", "acd-body": "reid", "lpips": "lpips"}  # which weights
 SAMPLES = 4  # clips of each side that a report shows
+USUAL = 2048  # clips of each side in every paper's FVD
 WHOLE = {"name": "whole videos", "in_words": "videos paired by name, all frames, as they are stored"}
 
 
@@ -290,10 +291,10 @@ def _warnings(found: Mapping[str, Any], protocol: Protocol | None) -> list[str]:
         return []
     told = []
     n, d = min(some["clips_real"], some["clips_fake"]), some["dimensions"]
-    if n < protocol.count:
+    if n < USUAL:
         told.append(
-            f"{some['clips_real']} real and {some['clips_fake']} generated clips, {protocol.name} compares {protocol.count}: "
-            "FVD rises as N falls, compare it only at equal N (KVD is unbiased, but noisier)"
+            f"{some['clips_real']} real and {some['clips_fake']} generated clips, where the field compares {USUAL}: FVD rises "
+            "as N falls, compare it only at equal N (KVD is unbiased, but noisier)"
         )
     if n < d:
         told.append(f"fewer clips than the {d} dimensions of the features: the covariances are singular")

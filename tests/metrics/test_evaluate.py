@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from leo_jax.data import puppets
+from leo_jax.metrics import evaluate as measuring
 from leo_jax.metrics import features, videos
 from leo_jax.metrics.evaluate import Settings, evaluate
 from leo_jax.metrics.frechet import frechet_distance
@@ -95,10 +96,12 @@ def warnings_of(real, fake, used=DIGAN, **changes):
     return "\n".join(found.result["warnings"])
 
 
-def test_warnings():
-    assert warnings_of(some(0), some(1)) == ""
+def test_warnings(monkeypatch):
+    monkeypatch.setattr(measuring, "USUAL", 10)
+    assert warnings_of(some(0), some(1)) == "", "nothing to warn of"
     few = warnings_of(some(0, count=5), some(1, count=5))
-    assert "compares 10" in few and "fewer clips than the 6 dimensions" in few and "no ± from re-draws" in few
+    assert "5 real and 5 generated clips, where the field compares 10" in few
+    assert "fewer clips than the 6 dimensions" in few and "no ± from re-draws" in few
     assert "real side alone" in warnings_of(some(0), some(1, count=10))
     real = some(0)
     jpeg = dataclasses.replace(real, videos=tuple(dataclasses.replace(v, storage="jpeg") for v in real.videos))
