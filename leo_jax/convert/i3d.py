@@ -25,11 +25,12 @@ PACKAGE_FILE = "weights/i3d-kinetics-400.ckpt"
 PACKAGE_SHA256 = "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"
 
 # All that a pickle of NumPy arrays names; `numpy.core` became `numpy._core` in NumPy 2.
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
 ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
 }
 
 # The package names an Inception block's layers as TensorFlow does, the .pt file as we do.

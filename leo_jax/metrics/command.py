@@ -73,21 +73,28 @@ def run(
     if of_keypoints:
         if keypoints is None:
             raise ValueError(f"{', '.join(of_keypoints)} compare keypoint files: give the true and the generated one")
-        sides = [reconstruction.load_keypoints(path) for path in keypoints]
-        for name in of_keypoints:
-            found = KEYPOINT_METRICS[name](*sides)
-            measured[name] = {"value": found.pop(name), "frames": found.pop("frames")}
-            measured |= {other: {"value": value} for other, value in found.items()}
-    if not of_videos:
-        return Evaluation(_keypoints_alone(measured, keypoints, label, dataset, settings), {})
+        measured = _of_keypoints(of_keypoints, *keypoints)
+        if not of_videos:
+            return Evaluation(_keypoints_alone(measured, keypoints, label, dataset, settings), {})
     if real is None or fake is None:
         raise ValueError(f"{', '.join(of_videos)} compare videos: give a real and a fake side")
     loaded = {name: load_weights(name, files.get(name)) for name in sorted({NEEDS[m] for m in of_videos if m in NEEDS})}
-    opened = [open_side(side, name, used, settings.on_bad) for side, name in ((real, "real"), (fake, "fake"))]
-    evaluation = evaluate(*opened, used, of_videos, loaded, settings)
+    first, second = (open_side(side, name, used, settings.on_bad) for side, name in ((real, "real"), (fake, "fake")))
+    evaluation = evaluate(first, second, used, of_videos, loaded, settings)
     result = {**evaluation.result, "label": label, "dataset": dataset}
     result["metrics"] = {**result["metrics"], **measured}
     return dataclasses.replace(evaluation, result=result)
+
+
+def _of_keypoints(metrics: Sequence[str], real: PathLike, fake: PathLike) -> dict[str, Any]:
+    """AKD (with MKR) and AED of two keypoint files."""
+    sides = [reconstruction.load_keypoints(path) for path in (real, fake)]
+    measured: dict[str, Any] = {}
+    for name in metrics:
+        found = KEYPOINT_METRICS[name](*sides)
+        measured[name] = {"value": found.pop(name), "frames": found.pop("frames")}
+        measured |= {other: {"value": value} for other, value in found.items()}
+    return measured
 
 
 def open_side(side: Side, name: str, used: Protocol | None, on_bad: str) -> videos.VideoSet:

@@ -92,7 +92,7 @@ class PuppetTruth:
           frames: of the true video.
           silhouette: the person's masks in it.
         """
-        self.always_hidden = silhouette.all(axis=0)
+        self.always_hidden = np.asarray(silhouette.all(axis=0))
         seen = np.where(silhouette[..., None], np.nan, frames.astype(np.float32))
         with np.errstate(all="ignore"):
             median = np.full(frames.shape[1:], np.nan, np.float32)
@@ -103,7 +103,7 @@ class PuppetTruth:
     def person(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Bool[np.ndarray, "t h w"]:
         """Where each frame shows something other than the background; what no true frame shows counts as the person's."""
         difference = np.abs(frames.astype(np.float32) - self.background[None]).max(axis=-1)
-        return _inner(np.where(self.always_hidden[None], True, difference > DIFFERENT))
+        return _inner(self.always_hidden[None] | (difference > DIFFERENT))
 
     def features(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t d"]:
         """The person's colours in each frame, as unit vectors."""

@@ -143,48 +143,57 @@ def evaluate(
         raise ValueError(f"no metric {sorted(unknown)}: there are {', '.join(METRICS)}")
     if missing := {NEEDS[m] for m in metrics if m in NEEDS} - set(weights):
         raise ValueError(f"{', '.join(metrics)} need the weights of {sorted(missing)}")
+    by_clips, by_videos = [m for m in metrics if m not in PAIRED], [m for m in metrics if m in PAIRED]
     found: dict[str, Any] = {}
     sides: list[_Side] = []
-    if not set(metrics) <= set(PAIRED):
+    told: Mapping[str, Any] = WHOLE
+    warnings: list[str] = []
+    if by_clips:
         if protocol is None:
-            raise ValueError(f"{', '.join(metrics)}: say under which protocol")
-        if protocol.resolution is None and real.sizes != fake.sizes:
-            raise ValueError(
-                f"real frames have {real.sizes} px, generated ones {fake.sizes}, and {protocol.name} does not resize: "
-                "override its resolution, or bring both to one size"
-            )
-        sides = [_Side("real", real, protocol, settings), _Side("fake", fake, protocol, settings)]
-    fingerprints = {
-        name: features.tree_fingerprint(weights[name]) for name in {NEEDS[m] for m in metrics if m in NEEDS}
-    }
-    if wanted := [m for m in DISTANCES if m in metrics]:
-        network = features.I3DNetwork(weights["i3d"], protocol, settings.batch_size)
-        found |= _distances(*sides, network, wanted, protocol, settings)
-    for metric in (m for m in CONTENT if m in metrics):
-        kind = CONTENT[metric]
-        network = content.ContentNetwork(kind, weights[NEEDS[metric]], unit_vectors=settings.unit_vectors)
-        found[metric] = _content(sides, network, metric)
-    if wanted := [m for m in PAIRED if m in metrics]:
-        found |= _paired(real, fake, wanted, weights, settings)
+            raise ValueError(f"{', '.join(by_clips)}: say under which protocol")
+        sides, found = _by_clips(real, fake, protocol, by_clips, weights, settings)
+        told, warnings = dataclasses.asdict(protocol) | {"in_words": in_words(protocol)}, _warnings(found, protocol)
+    if by_videos:
+        found |= _by_videos(real, fake, by_videos, weights, settings)
     result = {
         "format": FORMAT,
         "metrics": found,
-        "protocol": dataclasses.asdict(protocol) | {"in_words": in_words(protocol)} if sides else WHOLE,
+        "protocol": told,
         "real": sides[0].describe() if sides else describe(real),
         "fake": sides[1].describe() if sides else describe(fake),
-        "warnings": [*_warnings(found, protocol), *_warnings_of_files(real, fake, sides)],
+        "warnings": [*warnings, *_warnings_of_files(real, fake, sides)],
         "seed": settings.seed,
         "error_bars": {"bootstrap_draws": settings.bootstrap, "floor_draws": settings.floor},
-        "weights": fingerprints,
+        "weights": {NEEDS[m]: features.tree_fingerprint(weights[NEEDS[m]]) for m in metrics if m in NEEDS},
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),
     }
-    if sides:
-        samples = {side.name: side.samples() for side in sides}
-    else:
-        some = reconstruction.pairs(real, fake)[:SAMPLES]
-        samples = {name: [_whole(pair[i]) for pair in some] for i, name in enumerate(("real", "fake"))}
-    return Evaluation(result, samples)
+    return Evaluation(result, {side.name: side.samples() for side in sides} or _paired_samples(real, fake))
+
+
+def _by_clips(
+    real: VideoSet,
+    fake: VideoSet,
+    protocol: Protocol,
+    metrics: Sequence[str],
+    weights: Mapping[str, Any],
+    settings: Settings,
+) -> tuple[list[_Side], dict[str, Any]]:
+    """Both sides' clips, and the metrics that compare clips."""
+    if protocol.resolution is None and real.sizes != fake.sizes:
+        raise ValueError(
+            f"real frames have {real.sizes} px, generated ones {fake.sizes}, and {protocol.name} does not resize: "
+            "override its resolution, or bring both to one size"
+        )
+    first, second = (_Side(name, side, protocol, settings) for name, side in (("real", real), ("fake", fake)))
+    found: dict[str, Any] = {}
+    if wanted := [m for m in DISTANCES if m in metrics]:
+        network = features.I3DNetwork(weights["i3d"], protocol, settings.batch_size)
+        found |= _distances(first, second, network, wanted, protocol, settings)
+    for metric in (m for m in CONTENT if m in metrics):
+        judge = content.ContentNetwork(CONTENT[metric], weights[NEEDS[metric]], unit_vectors=settings.unit_vectors)
+        found[metric] = _content([first, second], judge, metric)
+    return [first, second], found
 
 
 def _distances(
@@ -247,7 +256,7 @@ def _content(sides: Sequence[_Side], network: content.ContentNetwork, metric: st
     }
 
 
-def _paired(
+def _by_videos(
     real: VideoSet, fake: VideoSet, wanted: Sequence[str], weights: Mapping[str, Any], settings: Settings
 ) -> dict[str, Any]:
     """Distances of each generated video to its original."""
@@ -272,6 +281,11 @@ def _paired(
             wander.append(float(content.average_distance(known.features(frames))))
         found["identity"] = _mean(values) | {"acd": float(np.mean(wander))}
     return found
+
+
+def _paired_samples(real: VideoSet, fake: VideoSet) -> dict[str, list[np.ndarray]]:
+    some = reconstruction.pairs(real, fake)[:SAMPLES]
+    return {name: [_whole(pair[i]) for pair in some] for i, name in enumerate(("real", "fake"))}
 
 
 def _whole(video: Video) -> np.ndarray:

@@ -41,7 +41,7 @@ def spread(features, ddof: int = 1, weights=None, name: str = "features") -> Spr
         raise ValueError(f"{name} has {len(x)} features, a covariance with ddof={ddof} needs at least {ddof + 1}")
     mean = count @ x / count.sum()
     centred = (x - mean) * np.sqrt(count / (count.sum() - ddof))[:, None]
-    return Spread(mean, np.linalg.qr(centred, mode="r"))
+    return Spread(mean, np.asarray(np.linalg.qr(centred, mode="r")))
 
 
 def distance(a: Spread, b: Spread) -> float:

@@ -46,7 +46,8 @@ def to_network(frames: UInt8[Array, "b t h w 3"], resize: str, size: int = SIZE)
 
     A bilinear resize is a product with one small matrix along each axis, which suits any accelerator.
     """
-    down, across = resize_matrices(*frames.shape[2:4], resize, size)
+    _, _, h, w, _ = frames.shape
+    down, across = resize_matrices(h, w, resize, size)
     x = frames.astype(jnp.float32) / 127.5 - 1
     precision = jax.lax.Precision.HIGHEST
     x = jnp.einsum("yh,bthwc->btywc", jnp.asarray(down), x, precision=precision)

@@ -153,8 +153,9 @@ def average_euclidean_distance(real: Keypoints, fake: Keypoints) -> dict[str, fl
 def _matched(real: Keypoints, fake: Keypoints) -> Iterator[tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]]:
     """Values of the same video and frame, where both sides have some."""
     if sorted(real.names) != sorted(fake.names):
-        odd = sorted(set(real.names) ^ set(fake.names)) or ["doubled rows"]
-        raise ValueError(f"keypoints are of other frames on the two sides, {len(odd)} of them, the first: {odd[0]}")
+        odd = sorted(set(real.names) ^ set(fake.names))
+        which = f"{len(odd)} of them, the first: {odd[0]}" if odd else "some twice"
+        raise ValueError(f"keypoints are of other frames on the two sides, {which}")
     if real.values.shape[1:] != fake.values.shape[1:]:
         raise ValueError(
             f"values of shape {real.values.shape[1:]} on one side and {fake.values.shape[1:]} on the other"

@@ -118,8 +118,8 @@ def open_videos(
         raise ValueError(f"on_bad={on_bad!r} must be 'error' or 'skip'")
     if not path.exists():
         raise FileNotFoundError(f"no videos at {path}")
-    if (path / manifest.FILE).is_file():
-        return _prepared(path, split, stride)
+    if path.is_dir() and (content := manifest.load(path)) is not None:
+        return _prepared(path, content, split, stride)
     found, skipped = [], []
     for name, open_one in _candidates(path):
         try:
@@ -147,7 +147,10 @@ def from_arrays(
 ) -> VideoSet:  # fmt: skip
     """Videos (t, h, w, 3) in memory, uint8 or float (see `open_videos` for `value_range`)."""
     names = list(names) if names is not None else [f"{i:06d}" for i in range(len(arrays))]
-    found = [_array_video(name, lambda a=a: a, a.shape, a.dtype) for name, a in zip(names, arrays, strict=True)]
+    found = [
+        _array_video(name, functools.partial(np.asarray, a), a.shape, a.dtype)
+        for name, a in zip(names, arrays, strict=True)
+    ]
     floats = [v.read for v in found if isinstance(v.read, ranges.FloatFrames)]
     scale, told = ranges.decide(floats, value_range, where)
     videos = [dataclasses.replace(v, read=v.read.scaled(scale)) if v.read in floats else v for v in found]
@@ -278,9 +281,13 @@ def _open_arrays(name: str, path: pathlib.Path) -> list[Video]:
     if array.ndim != 5:
         raise BadVideo(name, f"shape {array.shape}: (t, h, w, 3) or (n, t, h, w, 3) is needed")
     return [
-        _array_video(f"{name}/{i:06d}", lambda i=i: _load_array(path)[i], array.shape[1:], array.dtype)
+        _array_video(f"{name}/{i:06d}", functools.partial(_load_row, path, i), array.shape[1:], array.dtype)
         for i in range(len(array))
     ]
+
+
+def _load_row(path: pathlib.Path, i: int) -> np.ndarray:
+    return _load_array(path)[i]
 
 
 def _array_video(name: str, load: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Video:
@@ -293,9 +300,8 @@ def _array_video(name: str, load: Callable[[], np.ndarray], shape: tuple[int, ..
     return Video(name, *shape[:3], "raw", name, ranges.FloatFrames(name, load))
 
 
-def _prepared(path: pathlib.Path, split: str | None, stride: int) -> VideoSet:
+def _prepared(path: pathlib.Path, content: manifest.Manifest, split: str | None, stride: int) -> VideoSet:
     """The records of a prepared data set, each a video; those of one source are one group."""
-    content = manifest.load(path)
     splits = sorted(content.splits)
     if split is None and len(splits) > 1:
         raise ValueError(f"{path} has the splits {splits}: say which (the paper's experiments use train)")

@@ -55,7 +55,7 @@ class Residual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        joined = []
+        ends = []
         for number, widths in enumerate(self.branches):
             y = x
             for i, width in enumerate(widths):
@@ -63,8 +63,8 @@ class Residual(nn.Module):
                     (1, 1) if i == 0 else (self.square,) * 2 if self.square else ((1, self.line), (self.line, 1))[i - 1]
                 )
                 y = _unit(width, window, same=True, name=_layer_name(number, i, len(widths)))(y)
-            joined.append(y)
-        joined = jnp.concatenate(joined, axis=-1)
+            ends.append(y)
+        joined = jnp.concatenate(ends, axis=-1)
         kernel = self.param("kernel", nn.initializers.he_normal(), (1, 1, joined.shape[-1], x.shape[-1]))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         x = (conv(joined, kernel) + bias[None, None, None]) * self.scale + x

@@ -60,5 +60,5 @@ def max_pool(x: Float[Array, "b h w c"], window: int, stride: int, padding: int 
 
 def normalise(images: Float[Array, "b h w 3"], mean: Sequence[float], std: Sequence[float]) -> Float[Array, "b h w 3"]:
     """(images - mean) / std, by channel."""
-    mean, std = (jnp.asarray(v, images.dtype)[None, None, None] for v in (mean, std))
-    return (images - mean) / std
+    shift, scale = (jnp.asarray(v, images.dtype)[None, None, None] for v in (mean, std))
+    return (images - shift) / scale
