@@ -174,16 +174,24 @@ def compare(results: Sequence[tuple[str, Mapping[str, Any]]], dataset: str | Non
         rows.append([label, *cells, counts[0] if counts else "", result["protocol"]["name"]])
     for row in reported:
         cells = [_number(name, *row.values[name]) if name in row.values else "" for name in metrics]
-        rows.append([row.system, *cells, "2048" if row.protocol else "", row.protocol or "not stated"])
+        system = row.system if dataset else f"{row.system}: {row.dataset}"
+        rows.append([system, *cells, "2048" if row.protocol else "", row.protocol or "not stated"])
     return _without_empty_columns(rows), _doubts(results)
 
 
 def write_comparison(
     paths: Sequence[files.PathLike], out: files.PathLike | None = None, dataset: str | None = None
 ) -> str:
-    """The Markdown comparison of saved results; also written to `out` (.md or .html) if given. Labels are the files' names."""
-    labelled = [(load(path).get("label") or pathlib.Path(path).stem, load(path)) for path in paths]
-    rows, notes = compare(labelled, dataset)
+    """The Markdown comparison of saved results; also written to `out` (.md or .html) if given.
+
+    Labels are the results' own, or the files' names; so is the data set, if all results agree.
+    """
+    results = [load(path) for path in paths]
+    labelled = [
+        (found.get("label") or pathlib.Path(path).stem, found) for path, found in zip(paths, results, strict=True)
+    ]
+    remembered = {found.get("dataset") for found in results}
+    rows, notes = compare(labelled, dataset or (remembered.pop() if len(remembered) == 1 else None))
     text = (
         "\n".join([*_rows_to_markdown(rows), "", *(f"- **Not comparable:** {note}" for note in notes)]).rstrip() + "\n"
     )

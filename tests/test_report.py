@@ -54,6 +54,8 @@ def test_comparison_stands_beside_the_paper():
     assert rows[0] == ["system", "FVD", "KVD", "ACD-BODY", "N", "protocol"]
     assert rows[1] == ["ours", "57.61 ± 2.04", "4.50 (s.e. 0.50)", "1.250 (s.e. 0.010)", "2048", "digan-taichi"]
     table = {row[0]: row[1:] for row in rows[2:]}
+    assert table["LEO, conditional (paper): taichi128"][0] == "57.60 ± 2.00", "rows of several data sets say of which"
+    table = {row[0]: row[1:] for row in report.compare([("ours", RESULT)], "taichi128")[0][2:]}
     assert table["LEO, conditional (paper)"][:3] == ["57.60 ± 2.00", "4.00 ± 1.50", "1.220"]
     assert table["DIGAN, best other (paper)"][0] == "128.10" and not notes
 
