@@ -28,7 +28,7 @@ BATCH = 16
 Opened = Callable[[], contextlib.AbstractContextManager[Callable[[], int]]]
 
 
-def textured(i: int, size: int, frames: int = 48) -> list[records.VideoRecord]:
+def textured(i: int, size: int, frames: int = 16) -> list[records.VideoRecord]:
     """A record of moving texture that takes about as many bytes as camera frames do."""
     rng = np.random.default_rng(i)
     big = np.zeros((2 * size, 2 * size, 3))
@@ -80,7 +80,7 @@ def main() -> None:
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if not flags.data:
-            items = [(i, flags.size) for i in range(8)]
+            items = [(i, flags.size) for i in range(32)]
             write_dataset(folder, "texture", "train", items, lambda item: textured(*item), progress=False)
         source = open_split(flags.data or folder, flags.split)
         measured = {"decoding alone": functools.partial(decode_alone, source, flags.threads)}

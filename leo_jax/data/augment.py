@@ -16,10 +16,13 @@ from jaxtyping import Float, UInt8
 cv2.setNumThreads(0)  # the pipeline's own threads fill the cores
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-_IDENTITY = np.eye(3)
-_GREY = np.tile(_LUMA, (3, 1))  # (r, g, b) to its luma, three times
 _TO_YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-_QUARTER_TURN = np.linalg.inv(_TO_YIQ) @ np.array([[0, 0, 0], [0, 0, 1], [0, -1, 0]]) @ _TO_YIQ  # of the chroma
+_CHROMA_TURN = np.linalg.inv(_TO_YIQ) @ np.array([[0, 0, 0], [0, 0, 1], [0, -1, 0]]) @ _TO_YIQ  # by 90 degrees
+# Affine maps of (r, g, b, 1), to be added up:
+_IDENTITY = np.eye(3, 4)
+_OFFSET = np.array([[0.0, 0, 0, 1]] * 3)
+_GREY = np.pad(np.tile(_LUMA, (3, 1)), ((0, 0), (0, 1)))
+_QUARTER_TURN = np.pad(_CHROMA_TURN, ((0, 0), (0, 1)))
 _COLOUR = ("brightness", "contrast", "saturation", "hue")
 
 
@@ -76,15 +79,17 @@ def apply(
     side = round(augmentation.crop * height)
     top, left = int(drawn.top * (height - side + 1)), int(drawn.left * (width - side + 1))
     image = image[top : top + side, left : left + side]
+    resized, coloured = side != len(out), drawn.operation != "none"
     if drawn.flip:
         image = cv2.flip(image, 1)
-    if drawn.operation != "none":
-        image = cv2.transform(image, colour_matrix(image, drawn.operation, drawn.amount))
-    if side == len(out):
+    if coloured:
+        matrix = colour_matrix(image, drawn.operation, drawn.amount)
+        image = cv2.transform(image, matrix, dst=None if resized else out)
+    if resized:
+        interpolation = cv2.INTER_AREA if len(out) < side else cv2.INTER_LINEAR
+        cv2.resize(image, out.shape[:2], dst=out, interpolation=interpolation)
+    elif not coloured:
         out[:] = image
-    else:
-        shrinking = len(out) < side
-        cv2.resize(image, out.shape[:2], dst=out, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
 def colour_matrix(image: UInt8[np.ndarray, "h w 3"], operation: str, amount: float) -> Float[np.ndarray, "3 4"]:
@@ -93,17 +98,15 @@ def colour_matrix(image: UInt8[np.ndarray, "h w 3"], operation: str, amount: flo
     Brightness, contrast (about the image's mean luma) and saturation have factor 1 + amount; hue turns by `amount` of
     the circle.
     """
-    matrix = np.zeros((3, 4))
     if operation == "brightness":
-        matrix[:, :3] = (1 + amount) * _IDENTITY
-    elif operation == "contrast":
-        matrix[:, :3] = (1 + amount) * _IDENTITY
-        matrix[:, 3] = -amount * (_LUMA @ cv2.mean(image)[:3])
-    elif operation == "saturation":
-        matrix[:, :3] = (1 + amount) * _IDENTITY - amount * _GREY
-    elif operation == "hue":
+        return (1 + amount) * _IDENTITY
+    if operation == "contrast":
+        red, green, blue, _ = cv2.mean(image)
+        mean = 0.299 * red + 0.587 * green + 0.114 * blue
+        return (1 + amount) * _IDENTITY - (amount * mean) * _OFFSET
+    if operation == "saturation":
+        return (1 + amount) * _IDENTITY - amount * _GREY
+    if operation == "hue":
         angle = 2 * math.pi * amount
-        matrix[:, :3] = _GREY + math.cos(angle) * (_IDENTITY - _GREY) + math.sin(angle) * _QUARTER_TURN
-    else:
-        raise ValueError(f"unknown colour operation {operation!r}: one of {_COLOUR}")
-    return matrix
+        return _GREY + math.cos(angle) * (_IDENTITY - _GREY) + math.sin(angle) * _QUARTER_TURN
+    raise ValueError(f"unknown colour operation {operation!r}: one of {_COLOUR}")
