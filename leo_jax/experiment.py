@@ -30,7 +30,7 @@ from leo_jax.training.loop import fit
 from leo_jax.training.state import Task, make_mesh
 
 CONFIG_FILE = "config.json"
-SIZES = (32, 64, 128, 256, 512)
+SIZES = (8, 16, 32, 64, 128, 256, 512)
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SHOWN = 12  # differing fields listed
 
@@ -97,7 +97,10 @@ def prepare_puppets(config: ConfigDict) -> None:
     """Draws the puppets that `config.puppets` describes into `data.dir`, unless they are there."""
     if "puppets" in config:
         if jax.process_index() == 0:
-            make_dataset(config.data.dir, name=config.data.name, workers=os.cpu_count() or 1, **config.puppets)
+            try:
+                make_dataset(config.data.dir, name=config.data.name, workers=os.cpu_count() or 1, **config.puppets)
+            except ValueError as error:
+                raise ConfigError(f"the puppets of config.puppets, in data.dir: {error}") from error
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("puppets")
 

@@ -35,10 +35,25 @@ def perceptual(
     return weight * total
 
 
-def pyramid_l1(fake: Float[Array, "b h w 3"], real: Float[Array, "b h w 3"], *, weight: float = 1.0) -> Scalar:
-    """`weight` times the L1 summed over the same pyramid: ours, for data without VGG19."""
-    levels = zip(pyramid(fake, smallest=4), pyramid(real, smallest=4), strict=True)
-    return weight * sum((l1(x, y) for x, y in levels), start=jnp.zeros((), jnp.float32))
+def pyramid_l1(
+    fake: Float[Array, "b h w 3"],
+    real: Float[Array, "b h w 3"],
+    *,
+    weight: float = 1.0,
+    still: Float[Array, "b h w 3"] | None = None,
+    emphasis: float = 0.0,
+) -> Scalar:
+    """`weight` times the L1 summed over the same pyramid, down to 4 px: ours, for data without VGG19.
+
+    Where `real` differs from `still` (the source frame), the difference counts up to 1 + `emphasis` times as much: most
+    pixels do not move, and small networks would spend long on copying them alone.
+    """
+    total = jnp.zeros((), jnp.float32)
+    stills = pyramid(real if still is None else still, smallest=4)
+    for x, y, z in zip(pyramid(fake, smallest=4), pyramid(real, smallest=4), stills, strict=True):
+        moved = jnp.minimum(10 * jnp.mean(jnp.abs(y - z), axis=-1, keepdims=True), 1.0)
+        total += jnp.mean((1 + emphasis * moved) * jnp.abs(x - y))
+    return weight * total
 
 
 def adversarial_generator(logits_fake: Float[Array, " b"]) -> Scalar:

@@ -5,7 +5,7 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package runs from it
@@ -23,8 +23,6 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the config's stages in the workdir."""
     if len(arguments) > 1:
         raise app.UsageError(f"unknown arguments {arguments[1:]}: overrides look like --config.animator.steps=1000")
-    if flags.FLAGS["verbosity"].using_default_value:
-        logging.set_verbosity(logging.WARNING)  # a checkpoint is worth one line, not forty
     import jax
 
     if several_processes(os.environ):
@@ -85,7 +83,9 @@ def with_config_found(arguments: Sequence[str]) -> list[str]:
 
 def start(arguments: Sequence[str]) -> None:
     """Parses `arguments` (the program's name first) and runs; ends the process."""
-    app.run(main, argv=with_config_found(arguments))
+    arguments = with_config_found(arguments)
+    arguments.insert(1, "--verbosity=-1")  # warnings only: Orbax tells forty lines a checkpoint; a later one wins
+    app.run(main, argv=arguments)
 
 
 if __name__ == "__main__":

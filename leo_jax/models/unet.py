@@ -56,6 +56,28 @@ def conv3(features: int, dims: int, dtype: DTypeLike, stride: int = 1, init: Cal
     return nn.Conv(features, (3,) * dims, stride, padding=1, dtype=dtype, kernel_init=init, **kwargs)
 
 
+def _one_tap(x, kernel, dimensions, precision=None, **_):
+    """x (b, ..., c) times kernel (c, k) on the last axis; on the CPU as a convolution of one tap."""
+
+    def convolve(x, kernel):
+        # At the few rows of a single sequence XLA's CPU convolution is up to twice as fast as its matrix product.
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])
+        y = jax.lax.conv_general_dilated(
+            flat, kernel[None], (1,), "VALID", dimension_numbers=("NTC", "TIO", "NTC"), precision=precision
+        )
+        return y.reshape(*x.shape[:-1], -1)
+
+    def multiply(x, kernel):
+        return jax.lax.dot_general(x, kernel, dimensions, precision=precision)
+
+    return jax.lax.platform_dependent(x, kernel, cpu=convolve, default=multiply)
+
+
+def pointwise(features: int, dtype: DTypeLike, init: Callable = KERNEL, **kwargs) -> nn.Dense:
+    """A linear layer at every position."""
+    return nn.Dense(features, dtype=dtype, kernel_init=init, dot_general=_one_tap, **kwargs)
+
+
 class ResBlock(nn.Module):
     """norm, SiLU, conv; the embedding as scale and shift after the second norm (or added before it); SiLU, conv; + skip."""
 
@@ -82,7 +104,7 @@ class ResBlock(nn.Module):
         # The last convolution starts at zero: a new block is its skip.
         h = conv3(self.features, dims, self.dtype, init=ZEROS, name="conv_out")(nn.silu(h))
         if x.shape[-1] != self.features:
-            x = nn.Dense(self.features, dtype=self.dtype, kernel_init=KERNEL, name="skip")(x)
+            x = pointwise(self.features, self.dtype, name="skip")(x)
         return x + h
 
 
@@ -102,14 +124,14 @@ class Attention(nn.Module):
                 f"{channels} channels cannot be split into {self.num_heads} heads: choose num_heads to divide"
             )
         h = GroupNorm(self.groups, name="norm")(x).reshape(batch, -1, channels)
-        h = nn.Dense(3 * channels, dtype=self.dtype, kernel_init=KERNEL, name="qkv")(h)
+        h = pointwise(3 * channels, self.dtype, name="qkv")(h)
         q, k, v = jnp.split(h.reshape(batch, -1, self.num_heads, 3 * channels // self.num_heads), 3, -1)
         # Both sides scaled before the product keeps it in bf16's comfortable range.
         scale = (channels // self.num_heads) ** -0.25
         weight = jnp.einsum("bqhc,bkhc->bhqk", q * scale, k * scale, preferred_element_type=jnp.float32)
         weight = nn.softmax(weight, -1).astype(self.dtype)
         h = jnp.einsum("bhqk,bkhc->bqhc", weight, v).reshape(x.shape)
-        return x + nn.Dense(channels, dtype=self.dtype, kernel_init=ZEROS, name="out")(h)
+        return x + pointwise(channels, self.dtype, ZEROS, name="out")(h)
 
 
 class Downsample(nn.Module):

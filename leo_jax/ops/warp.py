@@ -1,10 +1,12 @@
 """Backward warping of a feature map by a sampling grid, in jnp."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-DENSE_LIMIT = 16  # px: up to here a (r², r²) matrix product beats the gather, above it the gather wins
+DENSE_LIMIT = 16  # px: up to here an accelerator is quicker with a (r², r²) matrix product than with a gather
 
 
 def identity_grid(size: int) -> Float[Array, "r r 2"]:
@@ -28,7 +30,9 @@ def warp(features: Float[Array, "f h w c"], grid: Float[Array, "b p q 2"]) -> Fl
         return warp(features, grid.reshape(1, b * p, q, 2)).reshape(b, p, q, -1)
     x = (grid[..., 0].astype(jnp.float32) + 1) * (w / 2) - 0.5
     y = (grid[..., 1].astype(jnp.float32) + 1) * (h / 2) - 0.5
-    return (_warp_dense if max(h, w) <= DENSE_LIMIT else _warp_gather)(features, x, y)
+    if max(h, w) > DENSE_LIMIT:
+        return _warp_gather(features, x, y)
+    return jax.lax.platform_dependent(features, x, y, cpu=_warp_gather, default=_warp_dense)
 
 
 def _hat(position: Float[Array, "b n"], size: int) -> Float[Array, "b n r"]:
@@ -39,30 +43,71 @@ def _hat(position: Float[Array, "b n"], size: int) -> Float[Array, "b n r"]:
 def _warp_dense(features: Array, x: Array, y: Array) -> Array:
     b, h, w, c = features.shape
     weights = _hat(y.reshape(b, -1), h)[..., :, None] * _hat(x.reshape(b, -1), w)[..., None, :]
-    out = jnp.einsum(
-        "bnm,bmc->bnc",
-        weights.reshape(b, -1, h * w).astype(features.dtype),
-        features.reshape(b, h * w, c),
-        precision="highest",
-    )
+    weights = weights.reshape(b, -1, h * w).astype(features.dtype)
+    out = jnp.einsum("bnm,bmc->bnc", weights, features.reshape(b, h * w, c), precision="highest")
     return out.reshape(*x.shape, c)
 
 
-def _warp_gather(features: Array, x: Array, y: Array) -> Array:
-    b, h, w, c = features.shape
-    rows = features.reshape(b, h * w, c)
+class _Corner(NamedTuple):
+    """One of the four samples around each position: its row in the flattened map, its weight and the weight's slopes.
+
+    All are (b, n); weight and slopes are 0 outside of the map.
+    """
+
+    index: Array
+    weight: Array
+    slope_x: Array
+    slope_y: Array
+
+
+def _corners(x: Float[Array, "b n"], y: Float[Array, "b n"], h: int, w: int) -> list[_Corner]:
     x0, y0 = jnp.floor(x), jnp.floor(y)
     fx, fy = x - x0, y - y0
+    corners = []
+    for right in (0, 1):
+        for below in (0, 1):
+            column, row = x0 + right, y0 + below
+            inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
+            index = jnp.clip(row, 0, h - 1).astype(jnp.int32) * w + jnp.clip(column, 0, w - 1).astype(jnp.int32)
+            of_x, of_y = (fx if right else 1 - fx), (fy if below else 1 - fy)
+            parts = (of_x * of_y, of_y if right else -of_y, of_x if below else -of_x)
+            corners.append(_Corner(index, *(jnp.where(inside, part, 0.0) for part in parts)))
+    return corners
 
-    def corner(column: Array, row: Array, weight: Array) -> Array:
-        inside = (column >= 0) & (column < w) & (row >= 0) & (row < h)
-        index = jnp.clip(row, 0, h - 1).astype(jnp.int32) * w + jnp.clip(column, 0, w - 1).astype(jnp.int32)
-        values = jax.vmap(lambda f, i: f.at[i].get(mode="promise_in_bounds"))(rows, index)
-        return values * jnp.where(inside, weight, 0.0)[..., None].astype(features.dtype)
 
-    return (
-        corner(x0, y0, (1 - fx) * (1 - fy))
-        + corner(x0 + 1, y0, fx * (1 - fy))
-        + corner(x0, y0 + 1, (1 - fx) * fy)
-        + corner(x0 + 1, y0 + 1, fx * fy)
-    )
+def _rows(features: Array, index: Array) -> Array:
+    b, h, w, c = features.shape
+    return jax.vmap(lambda f, i: f.at[i].get(mode="promise_in_bounds"))(features.reshape(b, h * w, c), index)
+
+
+@jax.custom_vjp
+def _warp_gather(features: Array, x: Array, y: Array) -> Array:
+    b, h, w, c = features.shape
+    corners = _corners(x.reshape(b, -1), y.reshape(b, -1), h, w)
+    out = sum(_rows(features, k.index) * k.weight[..., None].astype(features.dtype) for k in corners)
+    return out.reshape(*x.shape, c)
+
+
+def _gather_forward(features: Array, x: Array, y: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _warp_gather(features, x, y), (features, x, y)
+
+
+def _gather_backward(saved: tuple[Array, Array, Array], dy: Array) -> tuple[Array, Array, Array]:
+    """The map's gradient is a scatter; a position's needs only the products of dy with its four samples, gathered again."""
+    features, x, y = saved
+    b, h, w, c = features.shape
+    dy = dy.reshape(b, -1, c)
+    d_features = jnp.zeros((b, h * w, c), dy.dtype)
+    d_x = d_y = jnp.zeros(dy.shape[:2], jnp.float32)
+    for corner in _corners(x.reshape(b, -1), y.reshape(b, -1), h, w):
+        product = jnp.sum((dy * _rows(features, corner.index)).astype(jnp.float32), axis=-1)
+        d_x += product * corner.slope_x
+        d_y += product * corner.slope_y
+        update = dy * corner.weight[..., None].astype(dy.dtype)
+        d_features = jax.vmap(lambda f, i, u: f.at[i].add(u, mode="promise_in_bounds"))(
+            d_features, corner.index, update
+        )
+    return d_features.reshape(features.shape), d_x.reshape(x.shape), d_y.reshape(y.shape)
+
+
+_warp_gather.defvjp(_gather_forward, _gather_backward)

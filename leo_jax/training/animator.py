@@ -45,6 +45,7 @@ class Settings:
         beta2: of both, before the rescaling.
         perceptual: 'vgg19', or ours for data without its weights: 'pyramid_l1'.
         perceptual_weight: of each VGG layer (10), or of the pyramid.
+        motion_emphasis: of 'pyramid_l1' (ours): how much more a pixel counts that differs between source and driving frame.
         l1_weight: of the plain L1.
         adversarial_weight: of softplus(-D(fake)); 0 trains without a discriminator (ours).
         ema_decay: of a running mean of the generator's parameters; 0 for none, as the original (the mean is ours).
@@ -56,6 +57,7 @@ class Settings:
     beta2: float = 0.99
     perceptual: str = "vgg19"
     perceptual_weight: float = 10.0
+    motion_emphasis: float = 0.0
     l1_weight: float = 1.0
     adversarial_weight: float = 1.0
     ema_decay: float = 0.0
@@ -71,7 +73,7 @@ def to_float(images: UInt8[Array, "*dims"]) -> Float[Array, "*dims"]:
 
 
 def _reconstruction(
-    settings: Settings, frozen: PyTree, real: Array, dtype: Any
+    settings: Settings, frozen: PyTree, source: Array, real: Array, dtype: Any
 ) -> Callable[[Array], tuple[Array, Metrics]]:
     """The part of the generator's loss that compares with the driving frame, as a function of the fake."""
 
@@ -80,7 +82,8 @@ def _reconstruction(
             features = lambda x: VGG19(dtype).apply({"params": frozen["vgg19"]}, x)
             perceptual = losses.perceptual(features, fake, real, weight=settings.perceptual_weight)
         else:
-            perceptual = losses.pyramid_l1(fake, real, weight=settings.perceptual_weight)
+            weights = {"weight": settings.perceptual_weight, "emphasis": settings.motion_emphasis}
+            perceptual = losses.pyramid_l1(fake, real, still=source, **weights)
         l1 = losses.l1(fake, real)
         return perceptual + settings.l1_weight * l1, {"perceptual": perceptual, "l1": l1}
 
@@ -128,7 +131,7 @@ def make_task(
         source, driving = to_float(batch["source"]), to_float(batch["driving"])
         draw = lambda params: animator.apply({"params": params}, source, driving).image
         fake, generator_vjp = jax.vjp(draw, state["generator"]["params"])
-        compare = _reconstruction(settings, frozen, driving, animator.dtype)
+        compare = _reconstruction(settings, frozen, source, driving, animator.dtype)
         (loss, metrics), to_fake = jax.value_and_grad(compare, has_aux=True)(fake)
         gradients = {}
         if discriminator:

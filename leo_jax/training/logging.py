@@ -58,7 +58,8 @@ class RunLog:
         if not self.active:
             return
         self._write(step, {**means, "images_per_second": round(images_per_second, 3)})
-        text = " · ".join([f"{name} {value:.4g}" for name, value in means.items() if "/" not in name])
+        names = sorted((name for name in means if "/" not in name), key=lambda name: (name != "loss", name))
+        text = " · ".join(f"{name} {means[name]:.4g}" for name in names)
         text += f" · {images_per_second:.1f} images/s" if images_per_second else ""
         if self._bar is not None:
             self._bar.set_postfix_str(text)

@@ -1,0 +1,141 @@
+"""The converter of released LIA checkpoints: what it accepts, what it refuses, and what it leaves behind."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from leo_jax import convert
+from leo_jax.convert import torch_file
+from leo_jax.convert.lia import sizes_of
+from tests.goldens import lia
+
+
+@pytest.fixture(scope="module")
+def state():
+    return lia.state_dict()
+
+
+def test_reports_what_it_found_and_what_nothing_uses(state, tmp_path):
+    found = convert.lia(state, tmp_path / "model")
+    assert (found.size, found.width, found.code_dim, found.discriminator) == (64, 1.0, 20, True)
+    assert len(found.unused) == 12 and all("noise.weight" in n or "to_rgb1" in n for n in found.unused)
+    described = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert described["animator"] == {"size": 64, "width": 1.0, "code_dim": 20}
+    assert described["unused"] == list(found.unused)
+
+
+@pytest.mark.parametrize("form", ["bare generator", "prefixed", "data parallel"])
+def test_accepts_the_forms_that_checkpoints_come_in(state, tmp_path, form):
+    if form == "bare generator":
+        given = state["gen"]
+    elif form == "prefixed":
+        given = {f"{n}.{k}": v for n, part in state.items() for k, v in part.items()}
+    else:
+        given = {n: {f"module.{k}": v for k, v in part.items()} for n, part in state.items()}
+    assert convert.lia(given, tmp_path).discriminator == (form != "bare generator")
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_infers_the_size(size):
+    last = size.bit_length() - 2
+    names = {
+        f"enc.net_app.convs.{last}.weight": np.zeros((512, 512, 4, 4), np.float32),
+        "dec.direction.weight": np.zeros((512, 20), np.float32),
+    }
+    assert sizes_of(names) == (size, 1.0, 20)
+
+
+def damaged(state, damage):
+    generator = dict(state["gen"])
+    if damage == "missing":
+        del generator["enc.fc.2.weight"]
+    elif damage == "unknown":
+        generator["dec.extra.weight"] = np.zeros(3, np.float32)
+    elif damage == "shape":
+        generator["enc.fc.2.weight"] = np.zeros((512, 100), np.float32)
+    else:
+        generator["enc.fc.2.weight"] = np.zeros(512, np.float32)
+    return {"gen": generator}
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("missing", r"code_head/linear_2/kernel \(512, 512\): nothing in the file gives it"),
+        ("unknown", r"dec\.extra\.weight \(3,\): not a name of"),
+        ("shape", r"enc\.fc\.2\.weight: shape \(512, 100\)"),
+        ("rank", r"enc\.fc\.2\.weight: shape \(512,\) where 2 axes"),
+    ],
+)
+def test_names_what_does_not_fit_and_writes_nothing(state, tmp_path, damage, says):
+    with pytest.raises(ValueError, match=says):
+        convert.lia(damaged(state, damage), tmp_path / "model")
+    assert not (tmp_path / "model").exists(), "something was left half-written"
+
+
+def test_another_network_is_refused_with_its_first_names(tmp_path):
+    with pytest.raises(ValueError, match=r"not a LIA generator.*conv1\.weight"):
+        convert.lia({"conv1.weight": np.zeros((1, 2), np.float32)}, tmp_path / "model")
+
+
+def test_another_blur_is_told(state, tmp_path):
+    generator = {k: np.ones((4, 4), np.float32) if k.endswith("kernel") else v for k, v in state["gen"].items()}
+    with pytest.warns(UserWarning, match="blur"):
+        convert.lia(generator, tmp_path)
+
+
+def flat(state):
+    return {f"{n}.{k}": v for n, part in state.items() for k, v in part.items()}
+
+
+def test_reads_npz_and_safetensors(tmp_path):
+    from safetensors.numpy import save_file
+
+    arrays = {"gen.a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "dis.b": np.ones(2, np.float32)}
+    np.savez(tmp_path / "w.npz", **arrays)
+    save_file(arrays, tmp_path / "w.safetensors")
+    for name in ("w.npz", "w.safetensors"):
+        read = torch_file.read(tmp_path / name)
+        assert set(read) == set(arrays)
+        np.testing.assert_array_equal(read["gen.a.weight"], arrays["gen.a.weight"])
+
+
+def test_reads_released_torch_files_and_runs_nothing_in_them(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch comes with the extra `convert`")
+    import argparse
+
+    released = {
+        "gen": {"w": torch.arange(3.0)},
+        "dis": {},
+        "args": argparse.Namespace(lr=0.002),
+        "g_optim": {"state": {}},
+    }
+    torch.save(released, tmp_path / "vox.pt")
+    read = torch_file.read(tmp_path / "vox.pt")
+    np.testing.assert_array_equal(read["gen"]["w"], [0, 1, 2])
+    assert set(read) == {"gen"}, "only arrays are kept"
+
+    class Bad:
+        def __reduce__(self):
+            return (pathlib.Path.touch, (tmp_path / "ran",))
+
+    torch.save({"gen": Bad()}, tmp_path / "bad.pt")
+    with pytest.raises(ValueError, match=r"bad\.pt cannot be read as weights alone"):
+        torch_file.read(tmp_path / "bad.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_bad_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.pt"):
+        torch_file.read(tmp_path / "gone.pt")
+    (tmp_path / "w.onnx").touch()
+    with pytest.raises(ValueError, match=r"\.onnx"):
+        torch_file.read(tmp_path / "w.onnx")
+    (tmp_path / "w.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"w\.npz is not a readable"):
+        torch_file.read(tmp_path / "w.npz")
+    np.savez(tmp_path / "pickled.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match=r"pickled\.npz"):
+        torch_file.read(tmp_path / "pickled.npz")

@@ -1,0 +1,97 @@
+"""The notebook API on a converted checkpoint and on a training workdir."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import leo_jax
+from leo_jax import convert, weights
+from leo_jax.checkpoints import Checkpoints
+from leo_jax.models.animator import Animator
+from tests.goldens import lia
+
+
+@pytest.fixture(scope="module")
+def golden_model(tmp_path_factory):
+    out = tmp_path_factory.mktemp("model")
+    convert.lia(lia.state_dict(), out)
+    return leo_jax.load(out, batch_size=2)
+
+
+def test_codes_and_render_are_golden(golden_model):
+    source, driving, start = (lia.image(name) for name in ("source", "driving", "start"))
+    codes = golden_model.codes(driving)
+    assert codes.shape == (2, 20) and lia.relative_error(codes, lia.golden()["alpha_driving"]) < 1e-5
+    for i in range(2):
+        frames = golden_model.render(source[i], codes[i : i + 1])
+        assert lia.relative_error(frames[0], np.clip(lia.golden()["recon"][i], -1, 1)) < 1e-5
+        frames = golden_model.render(source[i], codes[i : i + 1], relative_to=golden_model.codes(start[i]))
+        assert lia.relative_error(frames[0], np.clip(lia.golden()["recon_relative"][i], -1, 1)) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A small random model, saved as a finished training leaves it: directory, module, parameters."""
+    animator = Animator(16, width=1 / 64, code_dim=3)
+    image = np.zeros((1, 16, 16, 3), np.float32)
+    params = jax.device_get(jax.jit(animator.init)(jax.random.key(0), image, image)["params"])
+    workdir = tmp_path_factory.mktemp("run")
+    sizes = {"size": 16, "width": 1 / 64, "code_dim": 3}
+    weights.save_model(workdir / "animator", {"animator": sizes}, {"animator": params})
+    return workdir, sizes, params
+
+
+def test_any_number_of_frames_in_fixed_batches(tiny):
+    rng = np.random.default_rng(0)
+    source, codes = rng.uniform(-1, 1, (16, 16, 3)).astype(np.float32), rng.standard_normal((7, 3)).astype(np.float32)
+    by_batch = [leo_jax.load(tiny[0], batch_size=n).render(source, codes) for n in (1, 3, 16)]
+    for frames in by_batch:
+        assert frames.shape == (7, 16, 16, 3) and frames.dtype == np.float32 and np.abs(frames).max() <= 1
+        np.testing.assert_allclose(frames, by_batch[0], atol=1e-4)
+    assert leo_jax.load(tiny[0]).render(source, codes[:0]).shape == (0, 16, 16, 3)
+
+
+def test_bytes_are_their_floats(tiny):
+    model = leo_jax.load(tiny[0])
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    np.testing.assert_allclose(model.codes(images), model.codes(images.astype(np.float32) / 127.5 - 1), atol=1e-5)
+
+
+def test_loads_a_training_under_way(tiny, tmp_path):
+    _, sizes, params = tiny
+    for ema, state in ((0.0, {"generator": {"params": params}}), (0.9, {"ema": params, "generator": {}})):
+        stage = tmp_path / str(ema) / "animator"
+        with Checkpoints(stage / "checkpoints") as checkpoints:
+            checkpoints.save(5, {**state, "other": np.zeros(2, np.float32)}, {})
+        (stage / "config.json").write_text(json.dumps({"model": sizes, "animator": {"ema_decay": ema}}))
+        codes = [leo_jax.load(d).codes(np.zeros((16, 16, 3), np.uint8)) for d in (tmp_path / str(ema), tiny[0])]
+        np.testing.assert_array_equal(*codes)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda m: m.codes(np.zeros((2, 32, 32, 3), np.uint8)), r"\(2, 32, 32, 3\).*\(frames, 16, 16, 3\)"),
+        (lambda m: m.codes(np.full((16, 16, 3), 200.0, np.float32)), r"\[-1, 1\].*200"),
+        (lambda m: m.render(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((1, 3))), "2 source images"),
+        (lambda m: m.render(np.zeros((16, 16, 3), np.uint8), np.zeros((4, 20))), r"\(4, 20\).*\(frames, 3\)"),
+        (lambda m: m.render(np.zeros((16, 16, 3), np.uint8), np.zeros((4, 3)), np.zeros((2, 3))), r"\(2, 3\)"),
+    ],
+)
+def test_wrong_inputs_are_told(tiny, call, says):
+    with pytest.raises(ValueError, match=says):
+        call(leo_jax.load(tiny[0]))
+
+
+def test_a_folder_without_a_model_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no model in .*leo convert lia"):
+        leo_jax.load(tmp_path)
+
+
+def test_parameters_of_another_size_are_told(tiny, tmp_path):
+    _, sizes, params = tiny
+    weights.save_model(tmp_path, {"animator": {**sizes, "size": 32}}, {"animator": params})
+    with pytest.raises(ValueError, match="animator of 32 px.*do not fit"):
+        leo_jax.load(tmp_path)

@@ -1,0 +1,178 @@
+"""Configs become runs, and impossible ones fail before anything is made."""
+
+import importlib
+import json
+import pathlib
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from leo_jax import experiment, weights
+from leo_jax.checkpoints import Checkpoints
+from leo_jax.experiment import ConfigError
+from leo_jax.training.logging import read_rows
+
+ROOT = pathlib.Path(__file__).parents[1]
+NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py"))
+VARIANTS = [(name,) for name in NAMES] + [("puppets", "full"), ("taichi", "128")]
+
+
+def load(name, *variant):
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module(f"configs.{name}").get_config(*variant)
+
+
+def tiny(tmp_path, **animator):
+    """The puppets' config at the smallest size that still has every part."""
+    config = load("puppets")
+    config.model.update({"size": 16, "width": 1 / 64})
+    config.data.update({"dir": str(tmp_path / "data"), "batch_size": 8})
+    config.puppets.update({"num_train": 6, "num_test": 3, "frames": 4, "size": 16})
+    config.animator.update({"steps": 6, "log_every": 2, "picture_every": 3, "checkpoint_every": 3, "heldout_pairs": 3})
+    config.animator.update({"adversarial_weight": 1.0, **animator})
+    return config
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=":".join)
+def test_configs_fill_what_common_declares(variant):
+    config, common = load(*variant).to_dict(), load("common").to_dict()
+    puppets = config.pop("puppets", None)
+    assert (puppets is not None) == (variant[0] == "puppets")
+    assert {k: set(v) if isinstance(v, dict) else None for k, v in config.items()} == {
+        k: set(v) if isinstance(v, dict) else None for k, v in common.items()
+    }, "a config adds or drops a field: declare it in common.py, with its constraint"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("common", "puppets", "clips")])
+def test_faithful_configs_have_the_papers_training(name):
+    config = load(name)
+    assert (config.model.width, config.model.code_dim, config.data.batch_size) == (1.0, 20, 64)
+    animator = config.animator
+    assert (animator.steps, animator.generator_lr, animator.discriminator_lr) == (800_000, 0.002, 0.002)
+    assert (animator.perceptual, animator.perceptual_weight, animator.l1_weight) == ("vgg19", 10, 1)
+    assert (animator.adversarial_weight, animator.ema_decay, animator.beta1, animator.beta2) == (1, 0, 0, 0.99)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "common"])
+def test_docstrings_say_what_a_person_asks(name):
+    text = importlib.import_module(f"configs.{name}").__doc__
+    assert all(f"\n{word}" in text for word in ("Paper:", "Command:", "Cost:", "Expected"))
+
+
+def test_unknown_variants_are_refused():
+    with pytest.raises(ValueError, match=r"64.*256"):
+        load("taichi", "64")
+    with pytest.raises(ValueError, match="'quick' or 'full'"):
+        load("puppets", "large")
+
+
+def test_vgg19_without_weights_fails_at_once(tmp_path):
+    for given in ("", str(tmp_path / "missing.npz")):
+        config = load("taichi")
+        config.animator.vgg19 = given
+        with pytest.raises(ConfigError, match=r"(?s)vgg19-dcbb9e9d\.pth.*leo convert vgg19.*pyramid_l1"):
+            experiment.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "something was made before the check"
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("model", "size", 100, "model.size = 100"),
+        ("model", "dtype", "float16", "model.dtype = 'float16'"),
+        ("data", "augmentation", "much", "data.augmentation = 'much'.*taichi"),
+        ("data", "batch_size", 6, "multiple of 8"),
+        ("data", "dir", "", "leo prepare"),
+        ("animator", "perceptual", "lpips", "'vgg19' or 'pyramid_l1'"),
+    ],
+)
+def test_impossible_values_are_named(tmp_path, section, field, value, message):
+    config = tiny(tmp_path)
+    config[section][field] = value
+    with pytest.raises(ConfigError, match=message):
+        experiment.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists() and not (tmp_path / "data").exists()
+
+
+def test_unprepared_data_say_how_to_prepare(tmp_path):
+    config = load("clips")
+    config.data.dir = str(tmp_path)
+    with pytest.raises(ConfigError, match=r"leo prepare --videos DIR --out .* --size 64 --name clips"):
+        experiment.run(config, tmp_path / "run")
+
+
+def test_unknown_stages_are_named(tmp_path):
+    config = tiny(tmp_path)
+    config.stages = ("animator", "dancing")
+    with pytest.raises(ConfigError, match=r"dancing.*name some of"):
+        experiment.run(config, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(folder of the data, stage folder) of a tiny run of six steps without interruption."""
+    tmp_path = tmp_path_factory.mktemp("trained")
+    return tmp_path, experiment.run(tiny(tmp_path), tmp_path / "run")["animator"]
+
+
+def test_run_writes_logs_pictures_checkpoints_and_the_model(trained):
+    folder = trained[1]
+    assert weights.load_description(folder)["animator"] == {"size": 16, "width": 1 / 64, "code_dim": 20}
+    params = weights.load_tree(folder / "animator.npz")
+    assert {"encoder", "code_head", "generator", "directions"} <= params.keys()
+    assert sorted(p.name for p in (folder / "pictures").iterdir()) == ["00000003.png", "00000006.png"]
+    rows = read_rows(folder / "metrics.jsonl")
+    assert {"loss", "adversarial", "discriminator", "l1", "perceptual"} <= rows[0].keys()
+    measured = [row for row in rows if "heldout/l1" in row]
+    assert [row["step"] for row in measured] == [3, 6]
+    assert {"heldout/l1_copy", "heldout/moving_l1", "heldout/moving_l1_copy"} <= measured[0].keys()
+    with Checkpoints(folder / "checkpoints", best_metric="heldout/moving_l1", read_only=True) as checkpoints:
+        best = min(measured, key=lambda row: row["heldout/moving_l1"])["step"]
+        assert checkpoints.best() == best
+
+
+def test_resumed_training_is_bit_identical(trained, tmp_path):
+    data, folder = trained
+    experiment.run(tiny(data, steps=4), tmp_path)
+    resumed = experiment.run(tiny(data), tmp_path)["animator"]
+    once, twice = (weights.load_tree(f / "animator.npz") for f in (folder, resumed))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, "4 + 2 steps are not 6 steps"), once, twice)
+
+
+def test_checkpoints_of_another_config_are_refused_by_field(trained):
+    data, folder = trained
+    changed = tiny(data, generator_lr=0.5, log_every=1)
+    changed.seed = 7
+    with pytest.raises(ConfigError) as caught:
+        experiment.run(changed, folder.parent)
+    message = str(caught.value)
+    assert "seed: 0 there, 7 here" in message and "animator.generator_lr: 0.002 there, 0.5 here" in message
+    assert "log_every" not in message, "how often to log is free to change"
+    assert "--accept_changes" in message and str(folder) in message
+    assert json.loads((folder / "config.json").read_text())["seed"] == 0, "the refused config replaced the old one"
+
+
+def test_changes_can_be_accepted_and_are_kept(tmp_path):
+    stage = experiment.STAGES["animator"]
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    experiment.keep_config(tiny(tmp_path), stage, tmp_path, accept_changes=True)
+    changed = tiny(tmp_path, l1_weight=2.0)
+    with pytest.raises(ConfigError, match="l1_weight"):
+        experiment.keep_config(changed, stage, tmp_path, accept_changes=False)
+    experiment.keep_config(changed, stage, tmp_path, accept_changes=True)
+    assert json.loads((tmp_path / "config.json").read_text())["animator"]["l1_weight"] == 2.0
+
+
+def test_config_may_change_before_the_first_checkpoint(tmp_path):
+    stage = experiment.STAGES["animator"]
+    experiment.keep_config(tiny(tmp_path), stage, tmp_path, accept_changes=False)
+    experiment.keep_config(tiny(tmp_path, l1_weight=2.0), stage, tmp_path, accept_changes=False)
+    assert json.loads((tmp_path / "config.json").read_text())["animator"]["l1_weight"] == 2.0
+
+
+def test_differences_name_added_and_dropped_fields():
+    there, here = {"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [1, 2], "d": None}}
+    assert experiment.differences(there, here) == ["a.b: 1 there, nothing here", "a.d: nothing there, null here"]

@@ -1,0 +1,100 @@
+"""The training command: from any folder, with overrides, and with errors that a person can act on."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from leo_jax import main, weights
+from leo_jax.training.logging import read_rows
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run(tmp_path, *flags):
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "leo_jax.main", f"--workdir={tmp_path / 'run'}", *flags]
+    return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+
+def test_trains_from_another_folder_with_overrides(tmp_path):
+    overrides = {
+        "model.size": 16,
+        "model.width": 0.03125,
+        "data.batch_size": 4,
+        "data.dir": "here",
+        "puppets.num_train": 4,
+        "puppets.num_test": 2,
+        "puppets.frames": 3,
+        "puppets.size": 16,
+        "animator.steps": 3,
+        "animator.log_every": 1,
+        "animator.heldout_pairs": 2,
+    }
+    flags = [f"--config.{name}={value}" for name, value in overrides.items()]
+    done = run(tmp_path, "--config=configs/puppets.py", *flags)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "run" / "animator"
+    assert [row["step"] for row in read_rows(folder / "metrics.jsonl") if "loss" in row] == [1, 2, 3]
+    assert weights.load_description(folder)["animator"]["size"] == 16
+    assert (tmp_path / "here" / "manifest.json").exists()
+    assert str(folder) in done.stdout, "it does not say where things are"
+    assert "step 3/3 · loss" in done.stdout and "images/s" in done.stdout
+    assert "I1" not in done.stderr, "the libraries' notes flood the terminal"
+
+
+def test_missing_weights_are_one_clear_line(tmp_path):
+    done = run(tmp_path, "--config=configs/taichi.py:128")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: animator.perceptual = 'vgg19'") and "Traceback" not in done.stderr
+
+
+def test_unknown_override_is_an_error(tmp_path):
+    done = run(tmp_path, "--config=configs/puppets.py", "--config.animator.stepz=3")
+    assert done.returncode != 0 and "stepz" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "8"}, False),  # inside an allocation, but not started by srun
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "3"}, True),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "t1k-0,t1k-1"}, True),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}, True),
+        ({"JAX_COORDINATOR_ADDRESS": "host:1234"}, True),
+    ],
+)
+def test_sees_one_process_of_several(environment, several):
+    assert main.several_processes(environment) is several
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["--config=configs/taichi.py:128"], f"--config={ROOT}/configs/taichi.py:128"),
+        (["--config", "configs/taichi.py"], f"--config={ROOT}/configs/taichi.py"),
+        ([], f"--config={ROOT}/configs/puppets.py"),
+    ],
+)
+def test_finds_the_config_from_another_folder(given, found, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main.with_config_found(["main", *given, "--workdir=x"])[-1 if not given else 1] == found
+    assert str(ROOT) in sys.path, "the config's `from configs import common` would fail"
+
+
+def test_own_config_comes_first(tmp_path, monkeypatch):
+    own = tmp_path / "configs" / "taichi.py"
+    own.parent.mkdir()
+    own.touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main.with_config_found(["main", "--config=configs/taichi.py"])[1] == "--config=configs/taichi.py"
+    assert sys.path[0] == str(tmp_path)
