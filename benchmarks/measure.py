@@ -87,7 +87,9 @@ def _count(jaxpr: Any) -> float:
         elif eqn.primitive.name == "dot_general":
             (contract, _), (batch, _) = eqn.params["dimension_numbers"]
             if not batch:
-                total += 2.0 * np.prod(eqn.outvars[0].aval.shape) * np.prod([eqn.invars[0].aval.shape[i] for i in contract])
+                total += (
+                    2.0 * np.prod(eqn.outvars[0].aval.shape) * np.prod([eqn.invars[0].aval.shape[i] for i in contract])
+                )
         else:
             scale = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
             for value in eqn.params.values():

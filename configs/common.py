@@ -36,6 +36,7 @@ def get_config() -> ConfigDict:
     animator.perceptual = "vgg19"  # or "pyramid_l1" (ours), which needs no weights
     animator.vgg19 = ""  # file that `leo convert vgg19` wrote; needed when perceptual = "vgg19"
     animator.perceptual_weight = 10.0  # of each VGG layer at each scale, or of the pyramid
+    animator.motion_emphasis = 0.0  # ours, of pyramid_l1: how much more a pixel counts that moves
     animator.l1_weight = 1.0
     animator.adversarial_weight = 1.0  # 0 trains without a discriminator (ours)
     animator.ema_decay = 0.0  # ours: decay of a running mean of the generator's weights; 0 has none, as the original

@@ -24,9 +24,10 @@ def get_config(variant: str = "quick") -> ConfigDict:
     config.data.name = "puppets"
     config.data.batch_size = 16
     config.data.workers = 0  # small frames: threads keep up
-    config.animator.steps = 2500
+    config.animator.steps = 1500
     config.animator.perceptual = "pyramid_l1"  # puppets are no photographs: no VGG19 is needed
     config.animator.perceptual_weight = 1.0
+    config.animator.motion_emphasis = 4.0  # most of a frame stands still; without this copying is learnt first
     config.animator.adversarial_weight = 0.0
     config.animator.beta1 = 0.9  # without an adversary, momentum helps
     config.animator.ema_decay = 0.998
@@ -38,10 +39,10 @@ def get_config(variant: str = "quick") -> ConfigDict:
     )
     if variant == "full":
         config.model.size = 64
-        config.model.width = 0.25
+        config.model.width = 0.125
         config.data.dir = "data/puppets-full"
         config.animator.steps = 20_000
         config.animator.picture_every = 1000
         config.animator.checkpoint_every = 1000
-        config.puppets.update({"num_train": 4000, "num_test": 128, "size": 64, "frames": 32, "preset": "full"})
+        config.puppets.update({"num_train": 3000, "num_test": 128, "size": 64, "frames": 24, "preset": "full"})
     return config

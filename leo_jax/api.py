@@ -14,8 +14,8 @@ from leo_jax.models.animator import Animator
 from leo_jax.sampling.render import Renderer
 
 ASSETS = pathlib.Path(__file__).parent / "assets"
-Images = Shaped[np.ndarray, "*t h w 3"] | Shaped[Array, "*t h w 3"]
-Codes = Float[np.ndarray, "t d"] | Float[Array, "t d"]
+Images = Shaped[np.ndarray, "*b h w c"] | Shaped[Array, "*b h w c"]
+Codes = Shaped[np.ndarray, "..."] | Shaped[Array, "..."]
 
 
 class Model:
@@ -47,9 +47,7 @@ class Model:
         """
         return self.renderer.codes(np.asarray(images))
 
-    def render(
-        self, source: Images, codes: Codes, relative_to: Float[np.ndarray, "*b d"] | Float[Array, "*b d"] | None = None
-    ) -> Float[np.ndarray, "t h w 3"]:
+    def render(self, source: Images, codes: Codes, relative_to: Codes | None = None) -> Float[np.ndarray, "t h w 3"]:
         """Draws the person of `source` in the poses of `codes`. The source is encoded once.
 
         Args:

@@ -151,12 +151,14 @@ def animate(
         driving: video of the motion.
         out: .mp4 (H.264, with the driving video's rate and sound), .gif, or a folder of .png files.
         relative: move as the driving video moves from its first frame, instead of taking its poses.
-        crop: cut a square out of both around the person instead of squeezing them.
+        crop: take the centre square of both instead of squeezing them into squares.
         side_by_side: show source and driving video beside the result.
     """
+    from leo_jax import api
     from leo_jax.sampling.animate import animate as run
 
-    run(model, source, driving, out, relative=relative, crop=crop, side_by_side=side_by_side)
+    count = run(api.load(model).renderer, source, driving, out, relative=relative, crop=crop, side_by_side=side_by_side)
+    print(f"{out}: {count} frames")
 
 
 def evaluate(

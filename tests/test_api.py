@@ -93,5 +93,5 @@ def test_a_folder_without_a_model_is_told(tmp_path):
 def test_parameters_of_another_size_are_told(tiny, tmp_path):
     _, sizes, params = tiny
     weights.save_model(tmp_path, {"animator": {**sizes, "size": 32}}, {"animator": params})
-    with pytest.raises(ValueError, match="animator of 32 px.*do not fit"):
+    with pytest.raises(ValueError, match=r"animator of 32 px.*do not fit"):
         leo_jax.load(tmp_path)

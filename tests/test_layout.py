@@ -7,7 +7,8 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "leo_jax"
 ROWS = [
-    {"ops", "video", "checkpoints", "files", "weights"},
+    {"files"},
+    {"ops", "video", "checkpoints", "weights"},
     {"data", "models"},
     {"diffusion", "losses", "convert"},
     {"training", "sampling", "metrics"},

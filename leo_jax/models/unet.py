@@ -57,7 +57,7 @@ def conv3(features: int, dims: int, dtype: DTypeLike, stride: int = 1, init: Cal
 
 
 def _one_tap(x, kernel, dimensions, precision=None, **_):
-    """x (b, ..., c) times kernel (c, k) on the last axis; on the CPU as a convolution of one tap."""
+    """X (b, ..., c) times kernel (c, k) on the last axis; on the CPU as a convolution of one tap."""
 
     def convolve(x, kernel):
         # At the few rows of a single sequence XLA's CPU convolution is up to twice as fast as its matrix product.

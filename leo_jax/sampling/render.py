@@ -106,8 +106,8 @@ class Renderer:
     def frames(
         self,
         source: Shaped[np.ndarray, "*b h w 3"],
-        codes: Float[np.ndarray, "t d"],
-        relative_to: Float[np.ndarray, "*b d"] | None = None,
+        codes: Shaped[np.ndarray, "..."],
+        relative_to: Shaped[np.ndarray, "..."] | None = None,
     ) -> Iterator[Float[np.ndarray, "k h w 3"]]:
         """Draws `codes` from `source`, some frames at a time, as they are asked for: see `leo_jax.api.Model.render`."""
         source = as_images(source, self.animator.size)

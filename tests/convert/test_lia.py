@@ -76,7 +76,7 @@ def test_names_what_does_not_fit_and_writes_nothing(state, tmp_path, damage, say
 
 
 def test_another_network_is_refused_with_its_first_names(tmp_path):
-    with pytest.raises(ValueError, match=r"not a LIA generator.*conv1\.weight"):
+    with pytest.raises(ValueError, match=r"(?s)not a LIA generator.*conv1\.weight"):
         convert.lia({"conv1.weight": np.zeros((1, 2), np.float32)}, tmp_path / "model")
 
 

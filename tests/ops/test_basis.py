@@ -28,7 +28,9 @@ def test_columns_are_orthonormal_under_any_matmul_default(default):
 
 def test_contains_no_matrix_product():
     text = str(jax.make_jaxpr(orthonormal)(jnp.asarray(draw(64, 8))))
-    assert "dot_general" not in text and "householder" not in text and "geqrf" not in text, "a platform's own product or QR could round or flip signs"
+    assert "dot_general" not in text and "householder" not in text and "geqrf" not in text, (
+        "a platform's own product or QR could round or flip signs"
+    )
 
 
 def test_gradient_is_that_of_the_decomposition():

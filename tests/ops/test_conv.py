@@ -25,7 +25,9 @@ def xla_down(x, k):
 
 
 def xla_transposed(x, k):
-    return lax.conv_general_dilated(x, k[::-1, ::-1], (1, 1), [(2, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+    return lax.conv_general_dilated(
+        x, k[::-1, ::-1], (1, 1), [(2, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS
+    )
 
 
 def xla_up(x, k):

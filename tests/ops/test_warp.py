@@ -49,7 +49,9 @@ def test_the_generators_grid_is_not_the_identity():
     grid = ops.identity_grid(8)
     assert grid[0, 0].tolist() == [-1, -1] and grid[0, -1].tolist() == [1, -1]
     corner = ops.warp(jnp.ones((1, 8, 8, 1), jnp.float32), grid[None])[0, 0, 0, 0]
-    np.testing.assert_allclose(corner, 0.25, atol=1e-6, err_msg="half a pixel outside in both axes: checkpoints need it")
+    np.testing.assert_allclose(
+        corner, 0.25, atol=1e-6, err_msg="half a pixel outside in both axes: checkpoints need it"
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
