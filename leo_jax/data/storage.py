@@ -1,5 +1,6 @@
 """Bytes by range from local files and from remote ones (`gs://…`, `memory://…`: whatever fsspec opens)."""
 
+import io
 import os
 import threading
 from typing import Any
@@ -36,14 +37,14 @@ def size(path: str) -> int:
 
 
 class RangeReader:
-    """Reads ranges of many files: local ones through descriptors kept open, remote ones by range requests.
+    """Reads ranges of many files: local ones through files kept open, remote ones by range requests.
 
-    Safe for threads; when pickled (into a worker process) it drops its descriptors and opens new ones there.
+    Safe for threads; when pickled (into a worker process) it drops its files and opens them anew there.
     """
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._descriptors: dict[str, int] = {}
+        self._files: dict[str, io.FileIO] = {}  # closed when the reader goes
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -51,22 +52,16 @@ class RangeReader:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()
 
-    def __del__(self) -> None:
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
-
     def read(self, path: str, offset: int, length: int) -> bytes:
         """Bytes [offset, offset + length) of the file; fewer when the file ends before."""
         if is_remote(path):
             filesystem, inner = _filesystem(path)
             return filesystem.cat_file(inner, start=offset, end=offset + length)
-        descriptor = self._descriptors.get(path)
-        if descriptor is None:
+        file = self._files.get(path)
+        if file is None:
             with self._lock:
-                if path not in self._descriptors:
-                    self._descriptors[path] = os.open(path, os.O_RDONLY)
-                descriptor = self._descriptors[path]
-        return os.pread(descriptor, length, offset)
+                file = self._files.setdefault(path, io.FileIO(path))
+        return os.pread(file.fileno(), length, offset)
 
 
 def _filesystem(path: str) -> tuple[Any, str]:
