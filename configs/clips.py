@@ -1,7 +1,7 @@
 """Your own videos: any prepared folder, a small model at 64 px that a CPU can train.
 
 Paper: none. No VGG19 weights are needed; with them, --config.animator.perceptual=vgg19 and perceptual_weight=10.
-Command: leo prepare --videos DIR --out data/clips --size 64 --name clips
+Command: leo prepare --videos DIR --out data/clips --size 64 --name clips --split tail:0.2
          python -m leo_jax.main --config=configs/clips.py --workdir=runs/clips --config.data.dir=data/clips
 Cost: not measured.
 Expected: not measured. With a test split, heldout/ratio is the L1 over that of copying the source.

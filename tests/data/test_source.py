@@ -109,6 +109,16 @@ def test_a_bad_index_is_named_and_can_be_rebuilt(copy, damage):
     assert len(numbers(open_split(copy, "train"))) == 11
 
 
+def test_the_command_rebuilds_indices(copy, capsys):
+    cli = pytest.importorskip("leo_jax.cli")
+    paths = sorted(str(path) for path in copy.glob("*.tfrecord"))
+    for path in paths:
+        (copy / tfrecord.index_path(path)).unlink()
+    cli.main(["reindex", *paths])
+    assert capsys.readouterr().out.count("records") == 3
+    assert len(numbers(open_split(copy, "train"))) == 11
+
+
 def test_a_flipped_byte_of_an_index_is_found(copy):
     path = next(iter(sorted(copy.glob("*.tfrecord"))))
     index = copy / tfrecord.index_path(str(path))
