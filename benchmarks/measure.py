@@ -90,6 +90,8 @@ def _count(jaxpr: Any) -> float:
                 total += (
                     2.0 * np.prod(eqn.outvars[0].aval.shape) * np.prod([eqn.invars[0].aval.shape[i] for i in contract])
                 )
+        elif eqn.primitive.name == "cond":  # one branch runs: the platform's, or the condition's
+            total += max(_count(branch.jaxpr) for branch in eqn.params["branches"])
         else:
             scale = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
             for value in eqn.params.values():
