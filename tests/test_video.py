@@ -260,7 +260,7 @@ class TestWriter:
 
     def test_sizes_must_stay(self, tmp_path):
         with (
-            pytest.raises(ValueError, match=r"frame 1 is \(32, 32\)"),
+            pytest.raises(ValueError, match=r"frame 1 is \(32, 32, 3\)"),
             video.VideoWriter(tmp_path / "out.mp4", 25) as w,
         ):
             w.write(np.zeros((16, 16, 3), np.uint8))

@@ -97,10 +97,10 @@ def _drawn(fractions: tuple[tuple[str, float], ...], group: str) -> str:
 
 
 def _pairs(value: str, text: str) -> list[tuple[str, str]]:
-    pairs = [tuple(part.split("=", 1)) for part in value.split(",")]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+    parts = [part.partition("=") for part in value.split(",")]
+    if not all(name and equals and given for name, equals, given in parts):
         raise ValueError(f"--split {text}: wanted NAME=VALUE pairs with commas between")
-    return pairs
+    return [(name, given) for name, _, given in parts]
 
 
 def _number(value: str, text: str) -> float:

@@ -42,15 +42,18 @@ class RangeReader:
     Safe for threads; when pickled (into a worker process) it drops its files and opens them anew there.
     """
 
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._files: dict[str, io.FileIO] = {}  # closed when the reader goes
+    def __init__(self) -> None:
+        self._start()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()
+        self._start()
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._files: dict[str, io.FileIO] = {}  # closed when the reader goes
 
     def read(self, path: str, offset: int, length: int) -> bytes:
         """Bytes [offset, offset + length) of the file; fewer when the file ends before."""

@@ -94,4 +94,4 @@ def _sizes(prepared: str) -> tuple[int | None, int | None]:
         tuple(int(n) for n in size.split("x")) for split in _found(prepared).splits.values() for size in split.sizes
     }
     heights, widths = ({size[axis] for size in sizes} for axis in (0, 1))
-    return tuple(values.pop() if len(values) == 1 else None for values in (heights, widths))
+    return heights.pop() if len(heights) == 1 else None, widths.pop() if len(widths) == 1 else None

@@ -103,7 +103,7 @@ def load_index(shard: str) -> Index:
 class IndexBuilder:
     """Collects an Index record by record."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.records: list[tuple[int, int]] = []
         self.frame_counts: list[int] = []
         self.frames: list[tuple[int, int, int]] = []

@@ -15,7 +15,7 @@ import json
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -96,7 +96,7 @@ def write_dataset(
         return _update_manifest(out, name, split, notes, options)
 
 
-def _run(make: Make, items: list[Any], workers: int, skip_bad: bool) -> Iterator[list[_Made] | BadVideo]:
+def _run(make: Make, items: list[Any], workers: int, skip_bad: bool) -> Generator[list[_Made] | BadVideo, None, None]:
     """`make` of each item in order; with workers, a few items ahead. BadVideo is yielded if `skip_bad`, else raised."""
     if not workers or not items:
         for item in items:

@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PathLike = str | os.PathLike[str]
 Rate = int | float | Fraction
 FOLDER_FPS = Fraction(25)  # a folder of frames does not say
+_NO_STAMP = -(2**63)  # FFmpeg's own mark
 _SEEK_FROM = 50  # nearer frames are reached faster by decoding up to them
 
 
@@ -95,13 +96,11 @@ def read_frames(
         BadVideo: it cannot be read, a frame is damaged, or it has no frame `start`.
     """
     path = _existing(path)
+    decoded: Iterator[tuple[int, pathlib.Path | av.VideoFrame]]
     if path.is_dir():
-        rate, numbered = FOLDER_FPS, enumerate(frame_files(path))
-        decoded = ((number, file) for number, file in numbered if number >= start)
-        to_array = _read_image
+        rate, decoded = FOLDER_FPS, iter(list(enumerate(frame_files(path)))[start:])
     else:
         rate, decoded = _decode(path, start, end)
-        to_array = _upright
     wanted = sample_numbers(start, end, rate, fps or rate)
     number = next(wanted, None)
     found = False
@@ -109,7 +108,8 @@ def read_frames(
         found = True
         image = None
         while number is not None and number <= at:  # equal, except where a damaged stream lacks a number
-            image = to_array(frame) if image is None else image
+            if image is None:
+                image = _read_image(frame) if isinstance(frame, pathlib.Path) else _upright(frame)
             yield image
             number = next(wanted, None)
         if number is None:
@@ -189,8 +189,8 @@ def _rate(stream: av.VideoStream) -> Fraction:
     return Fraction(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
 
 
-def _timestamps(path: pathlib.Path) -> list[int | None]:
-    """Time stamps of all frames in the order they are shown, without decoding; None each where the file has none.
+def _timestamps(path: pathlib.Path) -> list[int]:
+    """Time stamps of all frames in the order they are shown, without decoding; _NO_STAMP each if the file lacks some.
 
     Raises BadVideo when the file ends before the frames that its header tells of.
     """
@@ -201,9 +201,8 @@ def _timestamps(path: pathlib.Path) -> list[int | None]:
             reason = f"is cut short: its header tells of {stream.frames} frames, {len(packets)} are there"
             raise BadVideo(str(path), reason)
         stamps = [packet.pts for packet in packets if not packet.is_discard]
-    if None in stamps or len(set(stamps)) < len(stamps):
-        return [None] * len(stamps)
-    return sorted(stamps)
+    known = {stamp for stamp in stamps if stamp is not None}
+    return sorted(known) if len(known) == len(stamps) else [_NO_STAMP] * len(stamps)
 
 
 def _decode(path: pathlib.Path, start: int, end: int | None) -> tuple[Fraction, Iterator[tuple[int, av.VideoFrame]]]:
@@ -216,9 +215,9 @@ def _decode(path: pathlib.Path, start: int, end: int | None) -> tuple[Fraction, 
     return rate, _numbered(path, start, stamps)
 
 
-def _numbered(path: pathlib.Path, start: int, stamps: Sequence[int | None]) -> Iterator[tuple[int, av.VideoFrame]]:
+def _numbered(path: pathlib.Path, start: int, stamps: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     """(number, frame) from `start` on: the number by its time stamp, or counted if there are none."""
-    numbers = {stamp: number for number, stamp in enumerate(stamps) if stamp is not None}
+    numbers: dict[int | None, int] = {stamp: n for n, stamp in enumerate(stamps) if stamp != _NO_STAMP}
     for seek in (start >= _SEEK_FROM and bool(numbers), False):
         with _opened(path) as (container, stream):
             if seek:

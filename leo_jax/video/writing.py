@@ -62,7 +62,7 @@ class VideoWriter:
         if self._sink is None:
             self._shape, self._sink = frame.shape, self._open(frame.shape)
         if frame.shape != self._shape:
-            raise ValueError(f"{self.path}: frame {self.count} is {frame.shape[:2]}, the first was {self._shape[:2]}")
+            raise ValueError(f"{self.path}: frame {self.count} is {frame.shape}, the first was {self._shape}")
         self._sink.write(frame, self.count)
         self.count += 1
 
