@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from leo_jax import cli, main
+from leo_jax import api, cli, main
 
 
 def test_help_imports_nothing_heavy():
@@ -59,9 +59,10 @@ def test_prepare_flags(monkeypatch):
 
 def test_animate_flags(monkeypatch):
     calls = stand_in(monkeypatch, "leo_jax.sampling.animate", "animate")
+    monkeypatch.setattr(api, "load", lambda model: types.SimpleNamespace(renderer=f"renderer of {model}"))
     cli.main("animate --model m --source s.jpg --driving d.mp4 --out o.mp4 --relative --side_by_side".split())
     ((arguments, options),) = calls
-    assert [str(a) for a in arguments] == ["m", "s.jpg", "d.mp4", "o.mp4"]
+    assert [str(a) for a in arguments] == ["renderer of m", "s.jpg", "d.mp4", "o.mp4"]
     assert options == {"relative": True, "crop": False, "side_by_side": True}
 
 
