@@ -25,6 +25,7 @@ from leo_jax.data.puppets import make_dataset
 from leo_jax.data.source import open_split
 from leo_jax.models.animator import Animator
 from leo_jax.models.discriminator import Discriminator
+from leo_jax.models.layers import scaled
 from leo_jax.training import animator as adversarial
 from leo_jax.training.loop import fit
 from leo_jax.training.state import Task, make_mesh
@@ -154,6 +155,12 @@ def check_animator(config: ConfigDict) -> None:
     model, data, section = config.model, config.data, config.animator
     if model.size not in SIZES:
         raise ConfigError(f"model.size = {model.size}: one of {SIZES}")
+    style_dim = scaled(512, model.width)
+    if style_dim < model.code_dim:
+        raise ConfigError(
+            f"model.code_dim = {model.code_dim}: at most {style_dim} directions are orthogonal in the style space of "
+            f"model.width = {model.width}; lower it or widen the model"
+        )
     if model.dtype not in DTYPES:
         raise ConfigError(f"model.dtype = {model.dtype!r}: one of {tuple(DTYPES)}")
     if data.augmentation not in AUGMENTATIONS:
@@ -239,8 +246,8 @@ def keep_config(config: ConfigDict, stage: Stage, folder: pathlib.Path, *, accep
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """'animator.generator_lr: 0.002 there, 0.001 here' for each field that differs, those of FREE left out."""
     old, new = dict(_fields(there)), dict(_fields(here))
-    names = [name for name in {**old, **new} if name not in FREE and old.get(name) != new.get(name)]
     told = lambda values, name: json.dumps(values[name]) if name in values else "nothing"
+    names = [name for name in {**old, **new} if name not in FREE and told(old, name) != told(new, name)]
     return [f"{'.'.join(name)}: {told(old, name)} there, {told(new, name)} here" for name in names]
 
 

@@ -28,7 +28,7 @@ def load(name, *variant):
 def tiny(tmp_path, **animator):
     """The puppets' config at the smallest size that still has every part."""
     config = load("puppets")
-    config.model.update({"size": 16, "width": 1 / 64})
+    config.model.update({"size": 8, "width": 1 / 64, "code_dim": 4})
     config.data.update({"dir": str(tmp_path / "data"), "batch_size": 8})
     config.puppets.update({"num_train": 6, "num_test": 3, "frames": 4, "size": 16})
     config.animator.update({"steps": 6, "log_every": 2, "picture_every": 3, "checkpoint_every": 3, "heldout_pairs": 3})
@@ -82,6 +82,7 @@ def test_vgg19_without_weights_fails_at_once(tmp_path):
     ("section", "field", "value", "message"),
     [
         ("model", "size", 100, "model.size = 100"),
+        ("model", "code_dim", 20, "at most 8 directions.*model.width"),
         ("model", "dtype", "float16", "model.dtype = 'float16'"),
         ("data", "augmentation", "much", "data.augmentation = 'much'.*taichi"),
         ("data", "batch_size", 6, "multiple of 8"),
@@ -112,7 +113,16 @@ def test_unknown_stages_are_named(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def compiled_once(tmp_path_factory):
+    """Keeps compiled programs, so that three runs of one config compile it once."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, compiled_once):
     """(folder of the data, stage folder) of a tiny run of six steps without interruption."""
     tmp_path = tmp_path_factory.mktemp("trained")
     return tmp_path, experiment.run(tiny(tmp_path), tmp_path / "run")["animator"]
@@ -120,7 +130,7 @@ def trained(tmp_path_factory):
 
 def test_run_writes_logs_pictures_checkpoints_and_the_model(trained):
     folder = trained[1]
-    assert weights.load_description(folder)["animator"] == {"size": 16, "width": 1 / 64, "code_dim": 20}
+    assert weights.load_description(folder)["animator"] == {"size": 8, "width": 1 / 64, "code_dim": 4}
     params = weights.load_tree(folder / "animator.npz")
     assert {"encoder", "code_head", "generator", "directions"} <= params.keys()
     assert sorted(p.name for p in (folder / "pictures").iterdir()) == ["00000003.png", "00000006.png"]

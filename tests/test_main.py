@@ -21,8 +21,9 @@ def run(tmp_path, *flags):
 
 def test_trains_from_another_folder_with_overrides(tmp_path):
     overrides = {
-        "model.size": 16,
-        "model.width": 0.03125,
+        "model.size": 8,
+        "model.width": 0.015625,
+        "model.code_dim": 4,
         "data.batch_size": 4,
         "data.dir": "here",
         "puppets.num_train": 4,
@@ -38,7 +39,7 @@ def test_trains_from_another_folder_with_overrides(tmp_path):
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run" / "animator"
     assert [row["step"] for row in read_rows(folder / "metrics.jsonl") if "loss" in row] == [1, 2, 3]
-    assert weights.load_description(folder)["animator"]["size"] == 16
+    assert weights.load_description(folder)["animator"]["size"] == 8
     assert (tmp_path / "here" / "manifest.json").exists()
     assert str(folder) in done.stdout, "it does not say where things are"
     assert "step 3/3 · loss" in done.stdout and "images/s" in done.stdout
