@@ -90,7 +90,7 @@ class Checkpoints:
 
         Of `metrics` only `best_metric` is kept. An earlier write is awaited first, and its failure raised here.
         """
-        measured = (metrics or {}).get(self._best_metric, math.nan)
+        measured = (metrics or {}).get(self._best_metric or "", math.nan)
         value = float(measured) if math.isfinite(measured) else self._worst
         self._manager.save(
             step,

@@ -6,12 +6,13 @@
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
 
 import tyro
 
 Path = pathlib.Path
+Commands = dict[str, Callable[..., Any]]
 
 
 def train(*flags: str) -> None:
@@ -124,8 +125,8 @@ def convert(
         print(f"{out}: VGG19 up to relu5_1; give it to training as --config.animator.vgg19={out}")
         return
     if kind != "lia":
-        more = [torch_file.read(linear)] if linear is not None else []
-        weights.save_tree(out, getattr(converters, kind)(state_dict, *more))
+        parts = [state_dict] + ([torch_file.read(linear)] if linear is not None else [])
+        weights.save_tree(out, getattr(converters, kind)(*parts))
         print(f"{out}: give it to `leo evaluate` as --{kind}_weights={out}")
         return
     found = converters.lia(state_dict, out)
@@ -299,8 +300,8 @@ def make_study(
     from leo_jax.metrics import study as kit
     from leo_jax.metrics import videos
 
-    sides = [videos.open_videos(path, split=split) for path in (a, b)]
-    print(kit.make(*sides, out, fps=fps, count=count, frames=frames, seed=seed))
+    one, other = (videos.open_videos(path, split=split) for path in (a, b))
+    print(kit.make(one, other, out, fps=fps, count=count, frames=frames, seed=seed))
 
 
 def tally_study(study: Path, answers: tuple[Path, ...], out: Path | None = None) -> None:
@@ -322,8 +323,8 @@ def tally_study(study: Path, answers: tuple[Path, ...], out: Path | None = None)
         files.atomic_write(out, json.dumps(found, indent=1) + "\n")
 
 
-STUDY = {"make": make_study, "tally": tally_study}
-COMMANDS = {
+STUDY: Commands = {"make": make_study, "tally": tally_study}
+COMMANDS: Commands = {
     "train": train,
     "prepare": prepare,
     "reindex": reindex,

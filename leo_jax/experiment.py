@@ -136,7 +136,8 @@ def animator_task(config: ConfigDict) -> Task:
     section = config.animator
     settings = adversarial.Settings(**{f.name: section[f.name] for f in dataclasses.fields(adversarial.Settings)})
     evaluate = None
-    if section.heldout_pairs and "test" in manifest.load(config.data.dir).splits:
+    found = manifest.load(config.data.dir)
+    if section.heldout_pairs and found is not None and "test" in found.splits:
         pairs = heldout.pairs(
             open_split(config.data.dir, "test"), number=section.heldout_pairs, size=config.model.size, seed=config.seed
         )

@@ -4,6 +4,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -12,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package run
 DEFAULT = "configs/puppets.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "Config file, with FILE:STRING for its variants.")
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR: Any = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs and pictures; a rerun goes on from there."
 )
 _ACCEPT_CHANGES = flags.DEFINE_bool("accept_changes", False, "Go on with checkpoints of another config.")

@@ -31,7 +31,9 @@ def pairs(records_of_split: TFRecordSource, *, number: int, size: int, seed: int
     count = len(records_of_split)
     if not count:
         raise ValueError("the held-out split has no records")
-    sources, drivings, regions = [], [], []
+    sources: list[np.ndarray] = []
+    drivings: list[np.ndarray] = []
+    regions: list[np.ndarray] = []
     for pair, i in enumerate(np.linspace(0, count, number, endpoint=False).astype(int)):
         record = records.decode(records_of_split[i])
         if len(record.frames) < 2:

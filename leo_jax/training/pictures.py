@@ -1,6 +1,6 @@
 """Sheets for a person to look at: rows are examples, labelled columns are images, masks and flows. NumPy only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -97,7 +97,7 @@ def animator_sheet(
 def _picture(name: str, column: np.ndarray) -> np.ndarray:
     if column.ndim == 4 and column.shape[-1] == 3 and column.dtype == np.uint8:
         return column
-    kinds = {1: mask_picture, 2: flow_picture, 3: image_picture}
+    kinds: dict[int, Callable[[np.ndarray], np.ndarray]] = {1: mask_picture, 2: flow_picture, 3: image_picture}
     if column.ndim == 4 and column.shape[-1] in kinds and np.issubdtype(column.dtype, np.floating):
         return kinds[column.shape[-1]](column)
     raise ValueError(

@@ -1,6 +1,7 @@
 """What is trained: a task is a record of pure functions, its state a tree of arrays laid out over a mesh of devices."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -118,7 +119,12 @@ def place_batch(batch: PyTree, mesh: Mesh) -> PyTree:
 
 def first_examples(batch: PyTree, number: int, mesh: Mesh) -> PyTree:
     """The first `number` examples of a placed batch, whole on every device, for pictures."""
-    return jax.jit(lambda b: jax.tree.map(lambda x: x[:number], b), out_shardings=replicated(mesh))(batch)
+    return _first(number, mesh)(batch)
+
+
+@functools.cache
+def _first(number: int, mesh: Mesh) -> Callable[[PyTree], PyTree]:
+    return jax.jit(lambda batch: jax.tree.map(lambda x: x[:number], batch), out_shardings=replicated(mesh))
 
 
 def _strong(tree: PyTree) -> PyTree:

@@ -15,7 +15,7 @@ from PIL import Image
 from leo_jax.checkpoints import Checkpoints
 from leo_jax.training.logging import read_rows
 from leo_jax.training.loop import NonFiniteError, Preempted, fit
-from leo_jax.training.state import init_state, make_mesh, place_batch
+from leo_jax.training.state import init_state, make_mesh
 from tests.training.toy import ToyBatches, step, toy_task, weights_of
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -27,10 +27,15 @@ def run(workdir, steps, batches=None, task=None, **options):
     return fit(task or toy_task(), batches or ToyBatches(), workdir=workdir, steps=steps, **options)
 
 
-def start(workdir, *arguments):
+def start(workdir, *arguments, devices=1):
     """The toy program in a process of its own, its output in a pipe."""
     command = [sys.executable, "-m", "tests.training.toy", str(workdir), *map(str, arguments)]
-    env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    env = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=env, **pipes)
 
@@ -152,12 +157,19 @@ def test_non_finite_state_is_not_saved(tmp_path):
         run(tmp_path, STEPS, task=toy_task(step=spoil))
 
 
-def test_batch_must_divide_over_devices():
-    mesh = make_mesh()
-    if len(mesh.devices) == 1:
-        pytest.skip("one device divides every batch; tests/training/test_devices.py runs this with four")
-    with pytest.raises(ValueError, match="multiple of"):
-        place_batch({"x": np.zeros((len(mesh.devices) + 1, 2))}, mesh)
+def test_four_devices_train_what_one_does(undisturbed, tmp_path):
+    process = start(tmp_path, STEPS, devices=4)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    weights = np.load(tmp_path / "weights-0.npy")
+    np.testing.assert_allclose(weights, undisturbed[1], rtol=1e-5, err_msg="4 devices do not train what 1 does")
+
+
+def test_batch_must_divide_over_devices(tmp_path):
+    process = start(tmp_path, STEPS, devices=3)
+    output, _ = process.communicate()
+    assert process.returncode != 0
+    assert "the global batch of 8 does not divide over 3 devices" in output and "a multiple of 3" in output, output
 
 
 def test_input_that_ends_is_an_error(tmp_path):
@@ -196,7 +208,7 @@ def test_live_line(undisturbed, tmp_path, capsys):
     assert "detail" not in lines[0], "names with a slash are for the log file"
 
 
-def test_state_is_donated_and_initialised_from_the_seed():
+def test_state_is_initialised_from_the_seed():
     mesh = make_mesh()
     one, same, other = (init_state(toy_task(), seed, mesh) for seed in (0, 0, 1))
     assert np.array_equal(weights_of(one), weights_of(same))
