@@ -12,7 +12,10 @@ from ml_collections import config_flags
 ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package runs from it
 DEFAULT = "configs/puppets.py"
 
-_CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "Config file, with FILE:STRING for its variants.")
+# No default here: it would be loaded at import, before `with_config_found` has made its own imports work.
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, f"Config file, with FILE:STRING for its variants. [{DEFAULT}]"
+)
 _WORKDIR: Any = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs and pictures; a rerun goes on from there."
 )
@@ -67,8 +70,8 @@ def with_config_found(arguments: Sequence[str]) -> list[str]:
     arguments = list(arguments)
     names = [a.split("=")[0].lstrip("-") for a in arguments]
     if "config" not in names:
-        arguments.append(f"--config={DEFAULT}")
-        names.append("config")
+        arguments.insert(1, f"--config={DEFAULT}")  # before its overrides
+        names.insert(1, "config")
     place = names.index("config")
     separate = "=" not in arguments[place] and place + 1 < len(arguments)  # --config FILE
     value = arguments[place + 1] if separate else arguments[place].partition("=")[2]

@@ -46,6 +46,13 @@ def test_trains_from_another_folder_with_overrides(tmp_path):
     assert "I1" not in done.stderr, "the libraries' notes flood the terminal"
 
 
+def test_can_be_imported_where_configs_lie():
+    """As the console script does in the repository, whose folder is then not on the path."""
+    code = f"import sys; sys.path[:] = [p for p in sys.path if p not in ('', {str(ROOT)!r})]; import leo_jax.main"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_missing_weights_are_one_clear_line(tmp_path):
     done = run(tmp_path, "--config=configs/taichi.py:128")
     assert done.returncode == 1
@@ -87,7 +94,7 @@ def test_sees_one_process_of_several(environment, several):
 def test_finds_the_config_from_another_folder(given, found, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert main.with_config_found(["main", *given, "--workdir=x"])[-1 if not given else 1] == found
+    assert main.with_config_found(["main", *given, "--workdir=x"])[1] == found
     assert str(ROOT) in sys.path, "the config's `from configs import common` would fail"
 
 

@@ -1,12 +1,13 @@
 """What a person sees of a run: a live line, metrics.jsonl, TensorBoard events, pictures. Only process 0 writes."""
 
 import datetime
+import io
 import json
 import math
 import pathlib
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,10 +34,10 @@ class RunLog:
     """
 
     def __init__(
-        self, workdir: pathlib.Path, *, step: int, steps: int, active: bool = True, stream: TextIO | None = None
+        self, workdir: pathlib.Path, *, step: int, steps: int, active: bool = True, stream: io.TextIOBase | None = None
     ):
         self.workdir, self.steps, self.active = workdir, steps, active
-        self._stream = sys.stdout if stream is None else stream
+        self._stream: Any = sys.stdout if stream is None else stream
         if not active:
             return
         workdir.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ class RunLog:
         self._events = SummaryWriter(str(workdir / EVENTS), purge_step=step + 1 if step else None)
         self._bar = None
         if self._stream.isatty():
-            shape = "{percentage:3.0f}% {bar:20} {n}/{total} {postfix} ETA {remaining}"
+            shape = "{percentage:3.0f}% {bar:20} {n}/{total} {desc} ETA {remaining}"
             self._bar = tqdm(total=steps, initial=step, file=self._stream, bar_format=shape, mininterval=0.5)
 
     def tick(self) -> None:
@@ -62,7 +63,7 @@ class RunLog:
         text = " · ".join(f"{name} {means[name]:.4g}" for name in names)
         text += f" · {images_per_second:.1f} images/s" if images_per_second else ""
         if self._bar is not None:
-            self._bar.set_postfix_str(text)
+            self._bar.set_description_str(text)
             return
         seconds = (self.steps - step) / steps_per_second if steps_per_second else 0
         left = f" · ETA {datetime.timedelta(seconds=math.ceil(seconds))}" if seconds else ""

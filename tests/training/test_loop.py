@@ -1,5 +1,6 @@
 """The loop's promises: exact resume after any kind of end, and nothing bad ever saved."""
 
+import io
 import os
 import pathlib
 import signal
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from leo_jax.checkpoints import Checkpoints
-from leo_jax.training.logging import read_rows
+from leo_jax.training.logging import RunLog, read_rows
 from leo_jax.training.loop import NonFiniteError, Preempted, fit
 from leo_jax.training.state import init_state, make_mesh
 from tests.training.toy import ToyBatches, step, toy_task, weights_of
@@ -206,6 +207,22 @@ def test_live_line(undisturbed, tmp_path, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert len(lines) == 2 and "loss" in lines[0] and "images/s" in lines[0] and "ETA" in lines[0], lines
     assert "detail" not in lines[0], "names with a slash are for the log file"
+
+
+def test_terminal_gets_a_bar(tmp_path):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with RunLog(tmp_path, step=0, steps=4, stream=stream) as log:
+        for done in range(1, 5):
+            log.tick()
+            log.row(done, {"loss": 0.5, "detail/one": 3.0}, 10.0, 1.0)
+        log.results(4, {"heldout/l1": 0.25})
+    text = stream.getvalue()
+    assert "4/4 loss 0.5 · 10.0 images/s ETA" in text and "detail" not in text, text
+    assert "step 4 · heldout/l1 0.25" in text, "results are to stand above the bar"
 
 
 def test_state_is_initialised_from_the_seed():
