@@ -107,7 +107,7 @@ def find(directory: files.PathLike) -> pathlib.Path:
 def shapes_of(animator: Animator) -> Any:
     """The animator's parameter shapes, without computing anything."""
     image = jax.ShapeDtypeStruct((1, animator.size, animator.size, 3), np.float32)
-    return jax.eval_shape(animator.init, jax.eval_shape(lambda: jax.random.key(0)), image, image)["params"]
+    return weights.shapes_of(animator, image, image)
 
 
 def _from_checkpoint(path: pathlib.Path) -> tuple[Animator, Any]:

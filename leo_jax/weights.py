@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
+import jax
 import numpy as np
 from flax import traverse_util
 
@@ -42,6 +44,37 @@ def check_tree(tree: Mapping[str, Any], expected: Mapping[str, Any], *, what: st
     if problems:
         more = f"\n  … and {len(problems) - most} more" if len(problems) > most else ""
         raise ValueError(f"{what}: {len(problems)} names do not fit:\n  " + "\n  ".join(problems[:most]) + more)
+
+
+def shapes_of(module: nn.Module, *inputs: jax.ShapeDtypeStruct) -> Any:
+    """The module's parameter shapes, without computing anything."""
+    return jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), *inputs)["params"]
+
+
+def load_frozen(
+    path: files.PathLike | None, expected: Mapping[str, Any], *, kind: str, network: str, where: str
+) -> dict[str, Any]:
+    """Converted weights of a network that is never trained, checked against `expected` shapes.
+
+    Args:
+        path: the .npz; None if the user named none.
+        expected: tree of shapes.
+        kind: what the weights are for, and
+        network: whose they are, for the errors.
+        where: how to get them.
+
+    Raises:
+        FileNotFoundError: there is no such file, or none was named; says where to get one.
+        ValueError: the file holds something else.
+    """
+    if path is None:
+        raise FileNotFoundError(where)
+    try:
+        params = load_tree(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no {kind} weights at {path}. {where}") from error
+    check_tree(params, expected, what=f"{path} as {network}")
+    return params
 
 
 def save_model(

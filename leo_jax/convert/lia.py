@@ -151,11 +151,6 @@ def _warn_of_other_blur(state: Arrays) -> None:
             )
 
 
-def shapes_of(module: Any, *inputs: jax.ShapeDtypeStruct) -> Any:
-    """The module's parameter shapes, without computing anything."""
-    return jax.eval_shape(module.init, jax.eval_shape(lambda: jax.random.key(0)), *inputs)["params"]
-
-
 def lia(state_dict: Mapping[str, Any], out_dir: files.PathLike) -> Converted:
     """Converts a LIA state dict and writes it to `out_dir` as a model that `leo_jax.load` opens.
 
@@ -172,10 +167,10 @@ def lia(state_dict: Mapping[str, Any], out_dir: files.PathLike) -> Converted:
     image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
     what = f"a LIA generator of {size} px"
     module = Animator(size, width, code_dim)
-    params, unused = rename(generator, animator_rules(size), shapes_of(module, image, image), what=what)
+    params, unused = rename(generator, animator_rules(size), weights.shapes_of(module, image, image), what=what)
     parts = {"animator": params}
     if discriminator:
-        expected = shapes_of(Discriminator(size, width), image)
+        expected = weights.shapes_of(Discriminator(size, width), image)
         parts["discriminator"], _ = rename(
             discriminator, discriminator_rules(size), expected, what=f"its {size} px discriminator"
         )

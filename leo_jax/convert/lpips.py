@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from leo_jax import files, weights
-from leo_jax.convert.lia import shapes_of
 from leo_jax.convert.rules import Rule, rename
 from leo_jax.models.frozen.alexnet import LPIPS
+from leo_jax.weights import shapes_of
 
 WHERE = (
     "LPIPS needs two files: torchvision's AlexNet, alexnet-owt-7be5be79.pth (AlexNet_Weights.IMAGENET1K_V1 names the "
@@ -45,14 +45,7 @@ def lpips(alexnet: Mapping[str, np.ndarray], linear: Mapping[str, np.ndarray] | 
 
 def load(path: files.PathLike | None) -> dict[str, Any]:
     """Converted weights from `path`; raises FileNotFoundError or ValueError saying where to get them."""
-    try:
-        params = weights.load_tree(path) if path is not None else None
-    except FileNotFoundError:
-        params = None
-    if params is None:
-        raise FileNotFoundError(f"no LPIPS weights at {path}. {WHERE}" if path is not None else WHERE)
-    weights.check_tree(params, _shapes(), what=f"{path} as LPIPS")
-    return params
+    return weights.load_frozen(path, _shapes(), kind="LPIPS", network="LPIPS", where=WHERE)
 
 
 def _shapes() -> dict[str, Any]:

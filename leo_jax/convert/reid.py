@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from leo_jax import files, weights
-from leo_jax.convert.lia import shapes_of
 from leo_jax.convert.rules import Rule, rename
 from leo_jax.models.frozen.reid import ReID
+from leo_jax.weights import shapes_of
 
 WHERE = (
     "ACD of bodies needs a ResNet-50 trained for person re-identification on Market-1501: reid_model.pth, which "
@@ -49,14 +49,9 @@ def reid(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 def load(path: files.PathLike | None) -> dict[str, Any]:
     """Converted weights from `path`; raises FileNotFoundError or ValueError saying where to get them."""
-    try:
-        params = weights.load_tree(path) if path is not None else None
-    except FileNotFoundError:
-        params = None
-    if params is None:
-        raise FileNotFoundError(f"no re-identification weights at {path}. {WHERE}" if path is not None else WHERE)
-    weights.check_tree(params, _shapes(), what=f"{path} as the re-identification ResNet-50")
-    return params
+    return weights.load_frozen(
+        path, _shapes(), kind="re-identification", network="the re-identification ResNet-50", where=WHERE
+    )
 
 
 def _shapes() -> dict[str, Any]:

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from leo_jax import files, weights
-from leo_jax.convert.lia import shapes_of
 from leo_jax.convert.rules import Rule, rename
 from leo_jax.models.frozen.vgg19 import STAGES, VGG19
+from leo_jax.weights import shapes_of
 
 WHERE = (
     "VGG19's ImageNet weights are torchvision's file vgg19-dcbb9e9d.pth: download it (torchvision's "
@@ -37,7 +37,6 @@ def vgg19(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """
     names = _names()
     places = "|".join(str(i) for i in names)
-    expected = shapes_of(VGG19(), jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32))
 
     def place(leaf: str) -> Any:
         return lambda match: f"{names[int(match[1])]}_{leaf}"
@@ -47,16 +46,13 @@ def vgg19(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
         Rule(rf"features\.({places})\.bias", place("bias"), "vector"),
         Rule(r"features\.(30|32|34)\.(weight|bias)|classifier\..*", None),
     ]
-    return rename(state_dict, rules, expected, what="torchvision's VGG19")[0]
+    return rename(state_dict, rules, _shapes(), what="torchvision's VGG19")[0]
 
 
 def load(path: files.PathLike) -> dict[str, Any]:
     """Converted weights (`leo convert vgg19`) from `path`; raises FileNotFoundError or ValueError saying where to get them."""
-    try:
-        params = weights.load_tree(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no VGG19 weights at {path}. {WHERE}") from error
-    weights.check_tree(
-        params, shapes_of(VGG19(), jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)), what=f"{path} as VGG19"
-    )
-    return params
+    return weights.load_frozen(path, _shapes(), kind="VGG19", network="VGG19", where=WHERE)
+
+
+def _shapes() -> dict[str, Any]:
+    return shapes_of(VGG19(), jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32))

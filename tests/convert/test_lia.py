@@ -86,10 +86,6 @@ def test_another_blur_is_told(state, tmp_path):
         convert.lia(generator, tmp_path)
 
 
-def flat(state):
-    return {f"{n}.{k}": v for n, part in state.items() for k, v in part.items()}
-
-
 def test_reads_npz_and_safetensors(tmp_path):
     from safetensors.numpy import save_file
 
