@@ -38,6 +38,7 @@ setuptools.setup(
         "fsspec>=2025.3",
         "google-crc32c>=1.7",
         "grain>=0.2.18",
+        "importlib-resources>=6.5",  # tensorflow-datasets imports it and does not say so
         "jax>=0.10.2",
         "jaxtyping>=0.3.2",
         "ml-collections>=1.1",
