@@ -35,14 +35,25 @@ def _kernel_gradient_xla(x: Array, dy: Array, kernel_shape: tuple[int, int], str
 
 
 def _kernel_gradient_taps(x: Array, dy: Array, kernel_shape: tuple[int, int], stride: int) -> Array:
-    """One matrix product for each tap of the kernel: several times quicker than XLA's form on a CPU."""
-    _, h, w, c_out = dy.shape
+    """Matrix products in place of XLA's form, several times quicker on a CPU: one for each tap, or each row at stride 1.
+
+    A row of taps is one product with the copies of dy that its columns are shifted by side by side: wider, so quicker for
+    few channels, and x is cut into rows alone.
+    """
+    (rows, columns), (_, h, w, c_out), c = kernel_shape, dy.shape, x.shape[3]
+
+    def product(window: Array, of: Array) -> Array:
+        return lax.dot_general(window.reshape(-1, c), of.reshape(-1, of.shape[3]), (((0,), (0,)), ((), ())))
+
+    if stride == 1:
+        shifts = [resample.pad(dy, 2, j, columns - 1 - j) for j in range(columns)]
+        shifted = jnp.concatenate(shifts, axis=3)
+        taps = jnp.stack([product(resample.cut(x, 1, i, h), shifted) for i in range(rows)])
+        return jnp.swapaxes(taps.reshape(rows, c, columns, c_out), 1, 2)
 
     def tap(i: int, j: int) -> Array:
-        window = resample.cut(resample.cut(x, 1, i, h, stride), 2, j, w, stride)
-        return lax.dot_general(window.reshape(-1, x.shape[3]), dy.reshape(-1, c_out), (((0,), (0,)), ((), ())))
+        return product(resample.cut(resample.cut(x, 1, i, h, stride), 2, j, w, stride), dy)
 
-    rows, columns = kernel_shape
     return jnp.stack([jnp.stack([tap(i, j) for j in range(columns)]) for i in range(rows)])
 
 
