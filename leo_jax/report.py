@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from leo_jax import files
+from leo_jax import files, pages
 from leo_jax.metrics import paper
 from leo_jax.metrics.evaluate import FORMAT, Evaluation
 
@@ -29,17 +29,6 @@ DIGITS = {
     "aed": 4,
 }
 SAMPLE_MS = 120  # of a frame in the page: a protocol knows spacings, not seconds
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .8rem; text-align: left; vertical-align: top; }
-.samples { display: flex; flex-wrap: wrap; gap: .5rem; }
-.samples img { width: 14rem; max-width: 100%; image-rendering: auto; border-radius: 4px; }
-li.warning { margin: .3rem 0; } small, .quiet { opacity: .75; } code { overflow-wrap: anywhere; }
-"""
-
-Table = list[list[str]]  # the first row is the head
 
 
 def write(evaluation: Evaluation, out: files.PathLike) -> list[pathlib.Path]:
@@ -76,17 +65,17 @@ def load(path: files.PathLike) -> dict[str, Any]:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """One evaluation as Markdown."""
-    parts = [f"# {_title(result)}", "", *_rows_to_markdown(metrics_table(result)), ""]
+    parts = [f"# {_title(result)}", "", *pages.rows_to_markdown(metrics_table(result)), ""]
     parts += [f"- **Warning:** {warning}" for warning in result["warnings"]] + [""] * bool(result["warnings"])
     parts += [f"Protocol `{result['protocol']['name']}`: {result['protocol']['in_words']}.", ""]
-    parts += [*_rows_to_markdown(sides_table(result)), "", _provenance(result), ""]
+    parts += [*pages.rows_to_markdown(sides_table(result)), "", _provenance(result), ""]
     return "\n".join(parts)
 
 
 def page(evaluation: Evaluation) -> str:
     """One evaluation as a page that needs nothing else: tables, warnings, and the first clips of each side, moving."""
     result = evaluation.result
-    body = [f"<h1>{html.escape(_title(result))}</h1>", _rows_to_html(metrics_table(result))]
+    body = [f"<h1>{html.escape(_title(result))}</h1>", pages.rows_to_html(metrics_table(result))]
     if result["warnings"]:
         items = "".join(f"<li class=warning>{html.escape(w)}</li>" for w in result["warnings"])
         body.append(f"<h2>Before comparing</h2><ul>{items}</ul>")
@@ -97,13 +86,13 @@ def page(evaluation: Evaluation) -> str:
             body.append(f"<h2>{what}</h2><div class=samples>{images}</div>")
     name, words = (html.escape(result["protocol"][key]) for key in ("name", "in_words"))
     body.append(f"<h2>How it was measured</h2><p>Protocol <code>{name}</code>: {words}.</p>")
-    body += [_rows_to_html(sides_table(result)), f"<p class=quiet>{html.escape(_provenance(result))}</p>"]
+    body += [pages.rows_to_html(sides_table(result)), f"<p class=quiet>{html.escape(_provenance(result))}</p>"]
     choices = json.dumps({k: v for k, v in result.items() if k != "metrics"}, indent=1)
     body.append(f"<details><summary>Everything that was chosen</summary><pre>{html.escape(choices)}</pre></details>")
-    return _document(_title(result), body)
+    return pages.document(_title(result), body)
 
 
-def metrics_table(result: Mapping[str, Any]) -> Table:
+def metrics_table(result: Mapping[str, Any]) -> pages.Table:
     """One row a metric: the value and all that is known of its error."""
     head = [
         "metric",
@@ -116,7 +105,7 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
         "N = ∞",
         "N",
     ]
-    rows: Table = []
+    rows: pages.Table = []
     for name, entry in ordered(result["metrics"]):
         show = lambda value, name=name: "" if value is None else f"{value:.{DIGITS[name]}f}"
         spread = lambda key, entry=entry, show=show: (
@@ -133,7 +122,7 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
     return _without_empty_columns([head, *rows])
 
 
-def sides_table(result: Mapping[str, Any]) -> Table:
+def sides_table(result: Mapping[str, Any]) -> pages.Table:
     """What was compared."""
     rows = [["", "real", "generated"]]
     names = {
@@ -150,7 +139,9 @@ def sides_table(result: Mapping[str, Any]) -> Table:
     return [*rows, ["left out", *map(str, left_out)]] if any(left_out) else rows
 
 
-def compare(results: Sequence[tuple[str, Mapping[str, Any]]], dataset: str | None = None) -> tuple[Table, list[str]]:
+def compare(
+    results: Sequence[tuple[str, Mapping[str, Any]]], dataset: str | None = None
+) -> tuple[pages.Table, list[str]]:
     """Systems side by side, the paper's figures below them, and why some may not be compared.
 
     Args:
@@ -166,7 +157,7 @@ def compare(results: Sequence[tuple[str, Mapping[str, Any]]], dataset: str | Non
     reported = paper.rows(dataset, protocol)
     names = {name for _, result in results for name in result["metrics"]} | {n for row in reported for n in row.values}
     metrics = [name for name in DIGITS if name in names]
-    rows: Table = [["system", *(name.upper() for name in metrics), "N", "protocol"]]
+    rows: pages.Table = [["system", *(name.upper() for name in metrics), "N", "protocol"]]
     for label, result in results:
         entries = [result["metrics"].get(name) for name in metrics]
         counts = [_count(entry) for entry in entries if entry]
@@ -193,15 +184,16 @@ def write_comparison(
     remembered = {found.get("dataset") for found in results}
     rows, notes = compare(labelled, dataset or (remembered.pop() if len(remembered) == 1 else None))
     text = (
-        "\n".join([*_rows_to_markdown(rows), "", *(f"- **Not comparable:** {note}" for note in notes)]).rstrip() + "\n"
+        "\n".join([*pages.rows_to_markdown(rows), "", *(f"- **Not comparable:** {note}" for note in notes)]).rstrip()
+        + "\n"
     )
     if out is not None:
         suffix = pathlib.Path(out).suffix
         if suffix not in (".md", ".html"):
             raise ValueError(f"--out={out}: a comparison is written as .md or .html")
         items = "".join(f"<li class=warning>Not comparable: {html.escape(note)}</li>" for note in notes)
-        body = ["<h1>Comparison</h1>", _rows_to_html(rows), f"<ul>{items}</ul>"]
-        files.atomic_write(out, text if suffix == ".md" else _document("Comparison", body))
+        body = ["<h1>Comparison</h1>", pages.rows_to_html(rows), f"<ul>{items}</ul>"]
+        files.atomic_write(out, text if suffix == ".md" else pages.document("Comparison", body))
     return text
 
 
@@ -271,25 +263,6 @@ def _provenance(result: Mapping[str, Any]) -> str:
     return f"Seed {result['seed']}; {result['seconds']} s; weights {hashes or 'none'}; {versions}."
 
 
-def _without_empty_columns(rows: Table) -> Table:
+def _without_empty_columns(rows: pages.Table) -> pages.Table:
     kept = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
     return [[row[i] for i in kept] for row in rows]
-
-
-def _rows_to_markdown(rows: Table) -> list[str]:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = ["| " + " | ".join(row) + " |" for row in escaped]
-    return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
-
-
-def _rows_to_html(rows: Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _document(title: str, body: Sequence[str]) -> str:
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(body)}</body></html>\n'

@@ -7,12 +7,12 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "leo_jax"
 ROWS = [
-    {"files"},
+    {"files", "pages"},
     {"ops", "video", "checkpoints", "weights"},
     {"data", "models"},
     {"diffusion", "losses", "convert"},
     {"training", "sampling", "metrics"},
-    {"experiment", "api", "report"},
+    {"experiment", "api", "report", "run_report"},
     {"main"},
     {"cli"},
 ]
