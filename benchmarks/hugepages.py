@@ -1,0 +1,75 @@
+"""What huge memory pages bring on a CPU: a small training step with and without them, in turn.
+
+    python benchmarks/hugepages.py [--rounds 3] [--size 64] [--width 0.125] [--batch 16]
+
+Each round starts two processes one after the other, so that what else runs here slows both; the table gives the medians over the
+rounds, and the ratio of their times round by round.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+
+from leo_jax import hugepages
+from leo_jax.models.animator import Animator
+from leo_jax.training.animator import Settings, make_task
+
+REPETITIONS = 8
+
+
+def measure(size: int, width: float, batch: int) -> dict[str, float]:
+    """Median seconds of a training step (pyramid L1, no discriminator), and seconds of system time in it."""
+    settings = Settings(perceptual="pyramid_l1", perceptual_weight=1.0, adversarial_weight=0.0, ema_decay=0.998)
+    task = make_task(Animator(size=size, width=width), None, settings)
+    rng = np.random.default_rng(0)
+    images = {name: rng.integers(0, 256, (batch, size, size, 3), np.uint8) for name in ("source", "driving")}
+    key = jax.random.key(0)
+    state = jax.jit(task.init)(key)
+    step = jax.jit(task.step, donate_argnums=0)
+    taken, system = [], []
+    for _ in range(REPETITIONS + 1):
+        before, start = os.times(), time.perf_counter()
+        state, _ = jax.block_until_ready(step(state, {}, images, key))
+        taken.append(time.perf_counter() - start)
+        system.append(os.times().system - before.system)
+    return {"seconds": statistics.median(taken[1:]), "system": statistics.median(system[1:])}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--width", type=float, default=0.125)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.size, args.width, args.batch)))
+        return
+    found: dict[str, list[dict[str, float]]] = {"4 kB pages": [], "huge pages": []}
+    plain = {k: v for k, v in os.environ.items() if k != hugepages.VARIABLE}
+    for _ in range(args.rounds):
+        for name, environment in (
+            ("4 kB pages", plain),
+            ("huge pages", {**plain, hugepages.VARIABLE: hugepages.VALUE}),
+        ):
+            command = [sys.executable, *sys.argv, "--measure"]
+            output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+            found[name].append(json.loads(output))
+    print(f"{'training step':14} {'seconds':>9} {'in the kernel':>14}")
+    for name, rows in found.items():
+        seconds, system = (statistics.median(row[key] for row in rows) for key in ("seconds", "system"))
+        print(f"{name:14} {seconds:9.3f} {system:14.3f}")
+    ratios = [a["seconds"] / b["seconds"] for a, b in zip(*found.values(), strict=True)]
+    print(f"ratio {min(ratios):.2f} … {statistics.median(ratios):.2f} … {max(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
