@@ -8,6 +8,7 @@ any number of processes, threads and workers, and the position of all of them is
 import dataclasses
 import functools
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,6 +34,15 @@ class Example(Protocol):
 
     def fill(self, i: int, dice: Float[np.ndarray, "8"], out: Mapping[str, np.ndarray]) -> None:
         """Makes an example of record i, as the dice want it, in `out`."""
+
+
+class _Scratch(threading.local):
+    """A thread's last decoded frame, whose memory takes the next one."""
+
+    decoded: np.ndarray | None = None
+
+
+_SCRATCH = _Scratch()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +74,7 @@ class Pair:
         s, d = choose_pair(int(self.source.frame_counts[i]), self.stride, *dice[:3].tolist())
         drawn = augment.draw(self.augmentation, dice[3:])
         for name, t in (("source", s), ("driving", d)):
-            image = records.decode_frame(self.source.frame(i, t))
+            image = _SCRATCH.decoded = records.decode_frame(self.source.frame(i, t), _SCRATCH.decoded)
             augment.apply(image, self.augmentation, drawn, out[name])
 
 

@@ -3,6 +3,7 @@
 The proto classes come from tensorflow_datasets' TensorFlow-free copy; TensorFlow reads the result all the same.
 """
 
+import contextlib
 import dataclasses
 import functools
 import types
@@ -109,13 +110,19 @@ def encode_frame(image: UInt8[np.ndarray, "h w 3"], lossless: bool = False) -> b
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=JPEG_QUALITY, colorspace="RGB")
 
 
-def decode_frame(encoded: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """JPEG or PNG to RGB uint8. Raises ValueError when the bytes are neither, or are cut short."""
+def decode_frame(encoded: bytes, memory: UInt8[np.ndarray, "h0 w0 3"] | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """JPEG or PNG to RGB uint8. Raises ValueError when the bytes are neither, or are cut short.
+
+    `memory`, an earlier result that is needed no more, is written over if the frame fits into it.
+    """
     if encoded.startswith(_PNG_MAGIC):
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise ValueError(f"damaged PNG of {len(encoded)} bytes")
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if memory is not None:
+        with contextlib.suppress(ValueError):  # too small a memory, or damaged bytes: what follows tells
+            return simplejpeg.decode_jpeg(encoded, "RGB", buffer=memory)
     try:
         return simplejpeg.decode_jpeg(encoded, "RGB")
     except ValueError as error:

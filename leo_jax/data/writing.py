@@ -18,11 +18,10 @@ import pathlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from leo_jax import files
 from leo_jax.data import manifest, records, tfrecord
 from leo_jax.files import PathLike
+from leo_jax.progress import Bar, progress_bar
 from leo_jax.video import BadVideo
 
 Make = Callable[[Any], list[records.VideoRecord]]
@@ -87,7 +86,7 @@ def write_dataset(
         done = sum(len(part) for part in parts) - sum(len(part) for part in todo)
         with (
             contextlib.closing(made),
-            tqdm(total=len(items), initial=done, desc=f"{name} {split}", unit="item", disable=not progress) as bar,
+            progress_bar(len(items), f"{name} {split}", "item", initial=done, shown=progress) as bar,
         ):
             notes = [
                 note or _write_shard(path, part, options, made, bar)
@@ -132,7 +131,7 @@ def _make(make: Make, skip_bad: bool, item: Any) -> list[_Made] | BadVideo:
 
 
 def _write_shard(
-    path: pathlib.Path, items: Sequence[Any], options: dict[str, Any], made: Iterator[list[_Made] | BadVideo], bar: tqdm
+    path: pathlib.Path, items: Sequence[Any], options: dict[str, Any], made: Iterator[list[_Made] | BadVideo], bar: Bar
 ) -> dict[str, Any]:
     """Takes the results for `items` from `made`, writes the shard, its index and its note, and returns the note."""
     builder, size, digest = tfrecord.IndexBuilder(), 0, hashlib.sha256()

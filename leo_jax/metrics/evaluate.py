@@ -10,7 +10,6 @@ from typing import Any
 import flax
 import jax
 import numpy as np
-from tqdm import tqdm
 
 import leo_jax
 from leo_jax.files import PathLike
@@ -19,6 +18,7 @@ from leo_jax.metrics.frechet import frechet_distance
 from leo_jax.metrics.kernel import kernel_distance
 from leo_jax.metrics.protocols import REAL_CLIPS, RESIZES, Protocol
 from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.progress import Bar, progress_bar
 from leo_jax.video import BadVideo
 
 FORMAT = "leo_jax evaluation, version 1"
@@ -208,7 +208,7 @@ def _distances(
     redrawn = [side.name for side in (real, fake) if protocol.trials > 1 and len(side.clips) > len(side.draws[0])]
     rows = [(real.trial(i, x), fake.trial(i, y)) for i in range(protocol.trials if redrawn else 1)]
     found: dict[str, Any] = {}
-    with _bar(settings, len(rows) * len(wanted), "trials") as bar:
+    with _bar(settings, len(rows) * len(wanted), "trials", "distance") as bar:
         for name in wanted:
             values = []
             for a, b in rows:
@@ -265,20 +265,23 @@ def _by_videos(
         name: reconstruction.PerceptualDistance(weights["lpips"]) for name in wanted if name == "lpips"
     }:
         matched = reconstruction.pairs(real, fake)
-        with _bar(settings, len(matched), "reconstruction") as bar:
+        with _bar(settings, len(matched), "reconstruction", "video") as bar:
             for name, values in reconstruction.measure(matched, distances, bar.update).items():
                 found[name] = _mean(values)
     if "identity" in wanted:
         true = {reconstruction.stem(v.name): v for v in real.videos}
         values, wander = [], []
-        for video in tqdm(fake.videos, "puppets' identity", disable=not settings.progress):
-            original = true.get(reconstruction.stem(video.name))
-            if original is None:
-                raise BadVideo(video.name, f"no video of that name in {real.where}: identity is told from the original")
-            known = content.puppet_truth(original)
-            frames = _whole(video)
-            values.append(known.distance(frames))
-            wander.append(float(content.average_distance(known.features(frames))))
+        with _bar(settings, len(fake.videos), "puppets' identity", "video") as bar:
+            for video in fake.videos:
+                original = true.get(reconstruction.stem(video.name))
+                if original is None:
+                    reason = f"no video of that name in {real.where}: identity is told from the original"
+                    raise BadVideo(video.name, reason)
+                known = content.puppet_truth(original)
+                frames = _whole(video)
+                values.append(known.distance(frames))
+                wander.append(float(content.average_distance(known.features(frames))))
+                bar.update(1)
         found["identity"] = _mean(values) | {"acd": float(np.mean(wander))}
     return found
 
@@ -387,5 +390,5 @@ def describe(videos: VideoSet) -> dict[str, Any]:
     }
 
 
-def _bar(settings: Settings, total: int, what: str) -> tqdm:
-    return tqdm(total=total, desc=what, unit="clip", disable=not settings.progress)
+def _bar(settings: Settings, total: int, what: str, unit: str = "clip") -> Bar:
+    return progress_bar(total, what, unit, shown=settings.progress)

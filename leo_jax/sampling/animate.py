@@ -8,9 +8,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 from jaxtyping import Float, UInt8
-from tqdm import tqdm
 
 from leo_jax import files, video
+from leo_jax.progress import progress_bar
 from leo_jax.sampling.render import Renderer
 
 
@@ -122,7 +122,7 @@ def animate(
     count = 0
     with (
         video.VideoWriter(out, info.fps, audio_from=driving if info.has_audio else None) as writer,
-        tqdm(total=info.frames, unit="frame", desc="animate", disable=not progress) as bar,
+        progress_bar(info.frames, "animate", "frame", shown=progress) as bar,
     ):
         for driver, frame in animate_frames(renderer, still, squares, relative=relative):
             shown = [still, driver, frame] if side_by_side else [frame]

@@ -110,6 +110,30 @@ def test_shrinking_is_antialiased():
     assert np.abs(got.astype(int) - 127.5).max() <= 1, "a fine check pattern must become grey, not a coarse pattern"
 
 
+@pytest.mark.parametrize("size", [40, 73])
+def test_resizing_rounds_the_exact_result(size):
+    """Enlarging and shrinking are at most one level of 255 away from the same in float64."""
+    image = cv2.GaussianBlur(noise(64), (3, 3), 0)
+    crop = Augmentation(crop=56 / 64)
+    exact = cv2.resize(image[:56, :56].astype(float), (size, size), interpolation=cv2.INTER_AREA if size < 56 else 1)
+    assert np.abs(applied(image, crop, PLAIN, size) - exact).max() <= 1
+
+
+def test_kept_memory_carries_nothing_over():
+    """Frames of several sizes one after the other, in any order, each come out as if they were the first."""
+    outcomes = [augment.draw(AUGMENTATIONS["taichi"], np.random.default_rng(i).random(5)) for i in range(12)]
+    jobs = [(noise(96 if i % 3 else 64, i), drawn, 40 + 8 * (i % 2)) for i, drawn in enumerate(outcomes)]
+    alone = []
+    for image, drawn, size in jobs:
+        augment._SCRATCH.__dict__.clear()
+        alone.append(applied(image, AUGMENTATIONS["taichi"], drawn, size))
+    for i in np.random.default_rng(0).permutation(np.repeat(np.arange(len(jobs)), 3)):
+        image, drawn, size = jobs[i]
+        before = image.copy()
+        np.testing.assert_array_equal(applied(image, AUGMENTATIONS["taichi"], drawn, size), alone[i])
+        np.testing.assert_array_equal(image, before, err_msg="the frame itself was changed")
+
+
 def test_squares_only():
     with pytest.raises(ValueError, match="frames are 32x64"):
         applied(np.zeros((32, 64, 3), np.uint8), AUGMENTATIONS["none"], PLAIN, 32)

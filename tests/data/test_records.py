@@ -74,3 +74,16 @@ def test_tensorflow_reads_the_example():
     assert example.features.feature["id"].bytes_list.value[0] == b"clip-0002"
     picture = tf.io.decode_image(example.features.feature["frames"].bytes_list.value[1]).numpy()
     assert (picture == (2, 1, 7)).all()
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_decoding_into_an_earlier_frames_memory(lossless):
+    """Larger and smaller frames come out as into fresh memory; damaged ones are refused all the same."""
+    pictures = [samples.picture(i, size) for i, size in enumerate((32, 16, 48, 32))]
+    kept = None
+    for picture in pictures:
+        encoded = records.encode_frame(picture, lossless)
+        kept = records.decode_frame(encoded, kept)
+        np.testing.assert_array_equal(kept, records.decode_frame(encoded))
+    with pytest.raises(ValueError, match=r"damaged PNG|neither PNG nor readable JPEG"):
+        records.decode_frame(encoded[:-40], kept)
