@@ -3,11 +3,13 @@
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
+
+from leo_jax import processes
 
 ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package runs from it
 DEFAULT = "configs/puppets.py"
@@ -29,8 +31,7 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments {arguments[1:]}: overrides look like --config.animator.steps=1000")
     import jax
 
-    if several_processes(os.environ):
-        jax.distributed.initialize()
+    join_others()
     from leo_jax import experiment
 
     if jax.process_index() == 0:
@@ -45,21 +46,21 @@ def main(arguments: Sequence[str]) -> None:
         print(f"try it: leo animate --model {folders['animator']} --source photo.jpg --driving clip.mp4 --out out.mp4")
 
 
-def several_processes(environment: Mapping[str, str]) -> bool:
-    """Whether the environment is one process of several that `jax.distributed.initialize()` can bring together.
+def join_others() -> None:
+    """Brings the processes of the run together, if there are several; ends this one if they cannot meet."""
+    import jax
 
-    SLURM and Open MPI count their tasks, a TPU pod lists its hosts, an indexed Kubernetes job numbers its pods, and
-    JAX_COORDINATOR_ADDRESS asks for it by hand.
-    """
-    tasks = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-    hosts = ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")
-    return (
-        "JAX_COORDINATOR_ADDRESS" in environment
-        or ("SLURM_PROCID" in environment and int(environment.get(tasks[0], 1)) > 1)
-        or int(environment.get(tasks[1], 1)) > 1
-        or any("," in environment.get(name, "") for name in hosts)
-        or {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= environment.keys()
-    )
+    try:
+        arguments = processes.joining(os.environ, tpu_hosts=lambda: processes.cloud_tpu_hosts(os.environ))
+    except processes.ProcessesError as error:
+        sys.exit(f"error: {error}")
+    if arguments is not None:
+        jax.distributed.initialize(**arguments)
+    elif jax.process_count() > 1:
+        sys.exit(
+            f"error: this host has a part of {jax.device_count()} devices, and nothing says where the others are: set "
+            f"{processes.ADDRESS}, {processes.COUNT} and {processes.INDEX} on each"
+        )
 
 
 def with_config_found(arguments: Sequence[str]) -> list[str]:

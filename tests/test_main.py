@@ -65,25 +65,6 @@ def test_unknown_override_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("environment", "several"),
-    [
-        ({}, False),
-        ({"SLURM_NTASKS": "8"}, False),  # inside an allocation, but not started by srun
-        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "3"}, True),
-        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, False),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
-        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
-        ({"TPU_WORKER_HOSTNAMES": "t1k-0,t1k-1"}, True),
-        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
-        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}, True),
-        ({"JAX_COORDINATOR_ADDRESS": "host:1234"}, True),
-    ],
-)
-def test_sees_one_process_of_several(environment, several):
-    assert main.several_processes(environment) is several
-
-
-@pytest.mark.parametrize(
     ("given", "found"),
     [
         (["--config=configs/taichi.py:128"], f"--config={ROOT}/configs/taichi.py:128"),
