@@ -51,6 +51,7 @@ def join_others() -> None:
     import jax
 
     try:
+        processes.preempted_exit(os.environ)  # a wrong one is better known now than when the run is told to stop
         arguments = processes.joining(os.environ, tpu_hosts=lambda: processes.cloud_tpu_hosts(os.environ))
     except processes.ProcessesError as error:
         sys.exit(f"error: {error}")

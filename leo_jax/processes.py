@@ -1,4 +1,4 @@
-"""How a process finds the others of its run, from what schedulers leave in its environment.
+"""What a process of a run has to know of its scheduler, from its environment: who the others are, how to say it was stopped.
 
 JAX finds some of them by itself (`jax.distributed.initialize()` without arguments): SLURM, Open MPI up to 4, Cloud TPU and,
 with the package `kubernetes` and rights to read the cluster, Kubernetes. Here it is decided when to ask it, and what to
@@ -13,6 +13,7 @@ from typing import Any
 Environment = Mapping[str, str]
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+EXIT = "LEO_PREEMPTED_EXIT"
 PORT = 8476  # of process 0, where nobody names one
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 TPU_LISTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
@@ -20,7 +21,7 @@ METADATA = "http://{}/computeMetadata/v1/instance/attributes/worker-network-endp
 
 
 class ProcessesError(ValueError):
-    """The environment is of several processes, but does not say how they meet; the message says what to set."""
+    """The environment does not say what it has to; the message says what to set."""
 
 
 def installed(package: str) -> bool:
@@ -154,6 +155,21 @@ def cloud_tpu_hosts(environment: Environment, timeout: float = 5.0) -> int:
             return answer.read().decode().count(",") + 1
     except OSError:  # no such attribute, or no such server: a TPU that is lent in another way, on one host
         return 1
+
+
+def preempted_exit(environment: Environment) -> int:
+    """Exit code of a run that was told to stop and has saved: 0, or what LEO_PREEMPTED_EXIT says.
+
+    A scheduler that takes 0 for a finished run is given another number there, on which it runs the same command again. 1
+    and 2 are those of errors, and from 126 on they belong to the shell and to signals.
+
+    Raises:
+        ProcessesError: the variable is no number from 3 to 125, nor 0.
+    """
+    text = environment.get(EXIT, "0")
+    if text not in map(str, (0, *range(3, 126))):
+        raise ProcessesError(f"{EXIT} is {text!r}: it has to be 0 or a number from 3 to 125")
+    return int(text)
 
 
 def _number(environment: Environment, name: str, default: int = 1) -> int:

@@ -59,6 +59,20 @@ def test_missing_weights_are_one_clear_line(tmp_path):
     assert done.stderr.startswith("error: animator.perceptual = 'vgg19'") and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("LEO_PREEMPTED_EXIT", "1", "error: LEO_PREEMPTED_EXIT is '1'"),
+        ("JAX_COORDINATOR_ADDRESS", "host:1234", "error: JAX_COORDINATOR_ADDRESS is set, and no scheduler"),
+    ],
+)
+def test_wrong_environment_is_one_clear_line(variable, value, message, tmp_path, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    done = run(tmp_path, "--config=configs/puppets.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith(message) and "Traceback" not in done.stderr
+
+
 def test_unknown_override_is_an_error(tmp_path):
     done = run(tmp_path, "--config=configs/puppets.py", "--config.animator.stepz=3")
     assert done.returncode != 0 and "stepz" in done.stderr

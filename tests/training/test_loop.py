@@ -140,6 +140,14 @@ def test_preempted_is_an_exit_with_code_0(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before, "the signal's handler was not given back"
 
 
+def test_exit_code_of_a_preempted_run_can_be_chosen(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEO_PREEMPTED_EXIT", "75")
+    assert Preempted(3).code == 75
+    monkeypatch.setenv("LEO_PREEMPTED_EXIT", "1")
+    with pytest.raises(ValueError, match="'1': it has to be 0 or a number from 3 to 125"):
+        Preempted(3)
+
+
 @pytest.mark.parametrize("spoiled", [20, 25, 29])
 def test_non_finite_loss_stops_the_run(tmp_path, spoiled):
     with pytest.raises(NonFiniteError, match=rf"loss is nan at step {spoiled + 1}; .*last good.*checkpoints/20\."):
