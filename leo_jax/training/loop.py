@@ -92,7 +92,9 @@ def fit(
                     checkpoints.wait()
                     log.say(f"{task.name}: told to stop; step {step} is saved, the same command goes on from there")
                     raise Preempted(step)
-                batch = place_batch(_next(batches, step), mesh)
+                with meter.waiting():
+                    local = _next(batches, step)
+                batch = place_batch(local, mesh)
                 state, metrics = train_step(state, frozen, batch, key, np.uint32(step))
                 done, last = step + 1, step + 1 == steps
                 meter.add(done, metrics, images=jax.tree.leaves(batch)[0].shape[0])
