@@ -59,6 +59,10 @@ def test_slow_input_is_waited_for(step, wait, share, monkeypatch):
     assert rate.input_wait == pytest.approx(share, abs=0.03), "the devices stand still for wait − step of each wait"
 
 
+def test_two_steps_ahead_hide_an_uneven_input(monkeypatch):
+    assert measure(monkeypatch, step=1.0, waits=[0.0, 0.0, 1.6] * 13).input_wait < 0.01
+
+
 def test_hiccups_of_the_input_count_beyond_what_was_under_way(monkeypatch):
     """Every tenth batch is 20 s late; up to two steps of 1 s hide a part of that."""
     rate = measure(monkeypatch, step=1.0, waits=([0.0] * 9 + [20.0]) * 4 + [0.0] * 5)
