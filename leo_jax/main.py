@@ -22,6 +22,7 @@ _WORKDIR: Any = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs and pictures; a rerun goes on from there."
 )
 _ACCEPT_CHANGES = flags.DEFINE_bool("accept_changes", False, "Go on with checkpoints of another config.")
+_PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps of each stage to trace for TensorBoard's profiler.")
 flags.mark_flag_as_required("workdir")
 
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str]) -> None:
 
     if jax.process_index() == 0:
         print(f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), {jax.process_count()} process(es)")
+    if _PROFILE.value:
+        _CONFIG.value.profile = _PROFILE.value
     try:
         folders = experiment.run(_CONFIG.value, _WORKDIR.value, accept_changes=_ACCEPT_CHANGES.value)
     except experiment.ConfigError as error:

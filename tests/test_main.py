@@ -35,13 +35,14 @@ def test_trains_from_another_folder_with_overrides(tmp_path):
         "animator.heldout_pairs": 2,
     }
     flags = [f"--config.{name}={value}" for name, value in overrides.items()]
-    done = run(tmp_path, "--config=configs/puppets.py", *flags)
+    done = run(tmp_path, "--config=configs/puppets.py", "--profile=1:2", *flags)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run" / "animator"
     assert [row["step"] for row in read_rows(folder / "metrics.jsonl") if "loss" in row] == [1, 2, 3]
     assert weights.load_description(folder)["animator"]["size"] == 8
     assert (tmp_path / "here" / "manifest.json").exists()
     assert str(folder) in done.stdout, "it does not say where things are"
+    assert list(folder.glob("tensorboard/plugins/profile/*/*.xplane.pb")), "--profile left no trace"
     assert "step 3/3 · loss" in done.stdout and "images/s" in done.stdout
     assert "I1" not in done.stderr, "the libraries' notes flood the terminal"
 
