@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # of everything random: parameters, order of the data, augmentation
     config.stages = ("animator",)  # run in this order, each in its own folder of the workdir
+    config.profile = ""  # "10:20" traces each stage's steps between these, as --profile=10:20 does
 
     config.model = model = ConfigDict()
     model.size = 256  # px; 64, 128, 256 or 512 (32 also works: ours)

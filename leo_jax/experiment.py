@@ -27,6 +27,7 @@ from leo_jax.models.animator import Animator
 from leo_jax.models.discriminator import Discriminator
 from leo_jax.models.layers import scaled
 from leo_jax.training import animator as adversarial
+from leo_jax.training import profiling
 from leo_jax.training.loop import fit
 from leo_jax.training.state import Task, make_mesh
 
@@ -86,12 +87,21 @@ def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = F
         raise ConfigError(f"config.stages = {tuple(config.stages)}: name some of {tuple(STAGES)}")
     for name in config.stages:
         STAGES[name].check(config)
+    profile_of(config)
     prepare_puppets(config)
     mesh = make_mesh()
     for name in config.stages:
         keep_config(config, STAGES[name], workdir / name, accept_changes=accept_changes)
         STAGES[name].run(config, workdir / name, mesh)
     return {name: workdir / name for name in config.stages}
+
+
+def profile_of(config: ConfigDict) -> profiling.Range | None:
+    """What `config.profile` asks to trace; raises ConfigError if that is no range of steps."""
+    try:
+        return profiling.parse_range(config.profile)
+    except ValueError as error:
+        raise ConfigError(f"config.{error}") from error
 
 
 def prepare_puppets(config: ConfigDict) -> None:
@@ -209,6 +219,7 @@ def train_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None
         checkpoint_every=section.checkpoint_every,
         keep=section.keep,
         best_metric=best,
+        profile=profile_of(config),
     )
     batches.close()
     if jax.process_index() == 0:

@@ -3,11 +3,13 @@
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
 from ml_collections import config_flags
+
+from leo_jax import processes
 
 ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package runs from it
 DEFAULT = "configs/puppets.py"
@@ -20,6 +22,7 @@ _WORKDIR: Any = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs and pictures; a rerun goes on from there."
 )
 _ACCEPT_CHANGES = flags.DEFINE_bool("accept_changes", False, "Go on with checkpoints of another config.")
+_PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps of each stage to trace for TensorBoard's profiler.")
 flags.mark_flag_as_required("workdir")
 
 
@@ -29,12 +32,13 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unknown arguments {arguments[1:]}: overrides look like --config.animator.steps=1000")
     import jax
 
-    if several_processes(os.environ):
-        jax.distributed.initialize()
+    join_others()
     from leo_jax import experiment
 
     if jax.process_index() == 0:
         print(f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), {jax.process_count()} process(es)")
+    if _PROFILE.value:
+        _CONFIG.value.profile = _PROFILE.value
     try:
         folders = experiment.run(_CONFIG.value, _WORKDIR.value, accept_changes=_ACCEPT_CHANGES.value)
     except experiment.ConfigError as error:
@@ -45,21 +49,22 @@ def main(arguments: Sequence[str]) -> None:
         print(f"try it: leo animate --model {folders['animator']} --source photo.jpg --driving clip.mp4 --out out.mp4")
 
 
-def several_processes(environment: Mapping[str, str]) -> bool:
-    """Whether the environment is one process of several that `jax.distributed.initialize()` can bring together.
+def join_others() -> None:
+    """Brings the processes of the run together, if there are several; ends this one if they cannot meet."""
+    import jax
 
-    SLURM and Open MPI count their tasks, a TPU pod lists its hosts, an indexed Kubernetes job numbers its pods, and
-    JAX_COORDINATOR_ADDRESS asks for it by hand.
-    """
-    tasks = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-    hosts = ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")
-    return (
-        "JAX_COORDINATOR_ADDRESS" in environment
-        or ("SLURM_PROCID" in environment and int(environment.get(tasks[0], 1)) > 1)
-        or int(environment.get(tasks[1], 1)) > 1
-        or any("," in environment.get(name, "") for name in hosts)
-        or {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= environment.keys()
-    )
+    try:
+        processes.preempted_exit(os.environ)  # a wrong one is better known now than when the run is told to stop
+        arguments = processes.joining(os.environ, tpu_hosts=lambda: processes.cloud_tpu_hosts(os.environ))
+    except processes.ProcessesError as error:
+        sys.exit(f"error: {error}")
+    if arguments is not None:
+        jax.distributed.initialize(**arguments)
+    elif jax.process_count() > 1:
+        sys.exit(
+            f"error: this host has a part of {jax.device_count()} devices, and nothing says where the others are: set "
+            f"{processes.ADDRESS}, {processes.COUNT} and {processes.INDEX} on each"
+        )
 
 
 def with_config_found(arguments: Sequence[str]) -> list[str]:

@@ -69,6 +69,14 @@ def test_unknown_variants_are_refused():
         load("puppets", "large")
 
 
+def test_profile_that_is_no_range_fails_at_once(tmp_path):
+    config = tiny(tmp_path)
+    config.profile = "20:10"
+    with pytest.raises(ConfigError, match=r"config\.profile = '20:10': two numbers of finished steps"):
+        experiment.run(config, tmp_path / "run")
+    assert not (tmp_path / "data").exists(), "something was made before the check"
+
+
 def test_vgg19_without_weights_fails_at_once(tmp_path):
     for given in ("", str(tmp_path / "missing.npz")):
         config = load("taichi")

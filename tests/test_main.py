@@ -35,13 +35,14 @@ def test_trains_from_another_folder_with_overrides(tmp_path):
         "animator.heldout_pairs": 2,
     }
     flags = [f"--config.{name}={value}" for name, value in overrides.items()]
-    done = run(tmp_path, "--config=configs/puppets.py", *flags)
+    done = run(tmp_path, "--config=configs/puppets.py", "--profile=1:2", *flags)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run" / "animator"
     assert [row["step"] for row in read_rows(folder / "metrics.jsonl") if "loss" in row] == [1, 2, 3]
     assert weights.load_description(folder)["animator"]["size"] == 8
     assert (tmp_path / "here" / "manifest.json").exists()
     assert str(folder) in done.stdout, "it does not say where things are"
+    assert list(folder.glob("tensorboard/plugins/profile/*/*.xplane.pb")), "--profile left no trace"
     assert "step 3/3 · loss" in done.stdout and "images/s" in done.stdout
     assert "I1" not in done.stderr, "the libraries' notes flood the terminal"
 
@@ -59,28 +60,23 @@ def test_missing_weights_are_one_clear_line(tmp_path):
     assert done.stderr.startswith("error: animator.perceptual = 'vgg19'") and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("LEO_PREEMPTED_EXIT", "1", "error: LEO_PREEMPTED_EXIT is '1'"),
+        ("JAX_COORDINATOR_ADDRESS", "host:1234", "error: JAX_COORDINATOR_ADDRESS is set, and no scheduler"),
+    ],
+)
+def test_wrong_environment_is_one_clear_line(variable, value, message, tmp_path, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    done = run(tmp_path, "--config=configs/puppets.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith(message) and "Traceback" not in done.stderr
+
+
 def test_unknown_override_is_an_error(tmp_path):
     done = run(tmp_path, "--config=configs/puppets.py", "--config.animator.stepz=3")
     assert done.returncode != 0 and "stepz" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("environment", "several"),
-    [
-        ({}, False),
-        ({"SLURM_NTASKS": "8"}, False),  # inside an allocation, but not started by srun
-        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "3"}, True),
-        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, False),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
-        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
-        ({"TPU_WORKER_HOSTNAMES": "t1k-0,t1k-1"}, True),
-        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
-        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}, True),
-        ({"JAX_COORDINATOR_ADDRESS": "host:1234"}, True),
-    ],
-)
-def test_sees_one_process_of_several(environment, several):
-    assert main.several_processes(environment) is several
 
 
 @pytest.mark.parametrize(

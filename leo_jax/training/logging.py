@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from leo_jax.files import atomic_path, atomic_write
 
+INPUT_BOUND = 0.1  # share of the time spent waiting for input from which on the live line says so
 METRICS, PICTURES, EVENTS = "metrics.jsonl", "pictures", "tensorboard"
 
 
@@ -54,14 +55,29 @@ class RunLog:
         if self.active and self._bar is not None:
             self._bar.update(1)
 
-    def row(self, step: int, means: Mapping[str, float], images_per_second: float, steps_per_second: float) -> None:
-        """Writes the metrics of the steps up to `step`, and shows those without a slash, the rate and the time left."""
+    def row(
+        self,
+        step: int,
+        means: Mapping[str, float],
+        images_per_second: float,
+        steps_per_second: float,
+        input_wait: float = 0.0,
+    ) -> None:
+        """Writes the metrics of the steps up to `step`, and shows those without a slash, the rate and the time left.
+
+        `input_wait` is the share of the time in which the devices stood still for want of a batch; the line speaks of it
+        when it is large.
+        """
         if not self.active:
             return
-        self._write(step, {**means, "images_per_second": round(images_per_second, 3)})
+        self._write(
+            step, {**means, "images_per_second": round(images_per_second, 3), "input_wait": round(input_wait, 3)}
+        )
         names = sorted((name for name in means if "/" not in name), key=lambda name: (name != "loss", name))
         text = " · ".join(f"{name} {means[name]:.4g}" for name in names)
         text += f" · {images_per_second:.1f} images/s" if images_per_second else ""
+        if input_wait > INPUT_BOUND:
+            text += f" · {input_wait:.0%} of the time waits for input: data.workers"
         if self._bar is not None:
             self._bar.set_description_str(text)
             return

@@ -11,7 +11,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from leo_jax.checkpoints import Checkpoints
-from leo_jax.training.logging import RunLog
+from leo_jax.training import profiling
+from leo_jax.training.logging import EVENTS, RunLog
 from leo_jax.training.meter import Meter, NonFiniteError
 from leo_jax.training.state import (
     Batches,
@@ -42,6 +43,7 @@ def fit(
     keep: int = 2,
     best_metric: str | None = None,
     picture_examples: int = 4,
+    profile: profiling.Range | None = None,
 ) -> PyTree:
     """Trains until `steps` steps are finished, from the latest checkpoint in `workdir` if there is one.
 
@@ -61,6 +63,7 @@ def fit(
         keep: number of latest checkpoints that stay.
         best_metric: name in `task.evaluate`'s result; the checkpoint where it was lowest stays too.
         picture_examples: examples a picture shows.
+        profile: (start, stop), numbers of finished steps between which the first process traces; in tensorboard/.
 
     Returns:
         The state after the last step.
@@ -82,7 +85,11 @@ def fit(
             checkpoints.save(step, state, {"input": batches.get_state(), "window": meter.sums()}, results)
 
         active = jax.process_index() == 0
-        with _naming(task, checkpoints), RunLog(workdir, step=first, steps=steps, active=active) as log:
+        with (
+            _naming(task, checkpoints),
+            RunLog(workdir, step=first, steps=steps, active=active) as log,
+            profiling.Tracing(profile, workdir / EVENTS, active=active, say=log.say) as trace,
+        ):
             if first:
                 log.say(f"{task.name}: resumed after step {first}")
             for step in range(first, steps):
@@ -92,8 +99,15 @@ def fit(
                     checkpoints.wait()
                     log.say(f"{task.name}: told to stop; step {step} is saved, the same command goes on from there")
                     raise Preempted(step)
-                batch = place_batch(_next(batches, step), mesh)
-                state, metrics = train_step(state, frozen, batch, key, np.uint32(step))
+                if trace.due(step):
+                    meter.finish()
+                    with meter.paused():
+                        trace.switch(step)
+                with jax.profiler.StepTraceAnnotation(task.name, step_num=step):
+                    with meter.waiting():
+                        local = _next(batches, step)
+                    batch = place_batch(local, mesh)
+                    state, metrics = train_step(state, frozen, batch, key, np.uint32(step))
                 done, last = step + 1, step + 1 == steps
                 meter.add(done, metrics, images=jax.tree.leaves(batch)[0].shape[0])
                 log.tick()

@@ -1,5 +1,6 @@
 """Being told to stop: SIGTERM from a scheduler or a preempted machine, Ctrl-C from a person."""
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -7,12 +8,14 @@ from types import FrameType
 import jax
 from jax.experimental import multihost_utils
 
+from leo_jax.processes import preempted_exit
+
 
 class Preempted(SystemExit):
-    """The run was told to stop and has saved; the same command goes on. Uncaught, the process ends with exit code 0."""
+    """The run was told to stop and has saved; the same command goes on. Uncaught, it ends the process with `preempted_exit`."""
 
     def __init__(self, step: int):
-        super().__init__(0)
+        super().__init__(preempted_exit(os.environ))
         self.step = step
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -52,8 +53,9 @@ def wait_for(process, text):
 
 
 def numbers(workdir):
-    """Rows of metrics.jsonl without the rate, which is the clock's."""
-    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in read_rows(workdir / "metrics.jsonl")]
+    """Rows of metrics.jsonl without the rates, which are the clock's."""
+    clock = ("images_per_second", "input_wait")
+    return [{k: v for k, v in row.items() if k not in clock} for row in read_rows(workdir / "metrics.jsonl")]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,14 @@ def test_preempted_is_an_exit_with_code_0(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before, "the signal's handler was not given back"
 
 
+def test_exit_code_of_a_preempted_run_can_be_chosen(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEO_PREEMPTED_EXIT", "75")
+    assert Preempted(3).code == 75
+    monkeypatch.setenv("LEO_PREEMPTED_EXIT", "1")
+    with pytest.raises(ValueError, match="'1': it has to be 0 or a number from 3 to 125"):
+        Preempted(3)
+
+
 @pytest.mark.parametrize("spoiled", [20, 25, 29])
 def test_non_finite_loss_stops_the_run(tmp_path, spoiled):
     with pytest.raises(NonFiniteError, match=rf"loss is nan at step {spoiled + 1}; .*last good.*checkpoints/20\."):
@@ -207,6 +217,24 @@ def test_live_line(undisturbed, tmp_path, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert len(lines) == 2 and "loss" in lines[0] and "images/s" in lines[0] and "ETA" in lines[0], lines
     assert "detail" not in lines[0], "names with a slash are for the log file"
+
+
+def test_live_line_says_when_the_input_is_the_limit(tmp_path, capsys):
+    class Slow(ToyBatches):
+        def __next__(self):
+            time.sleep(0.1)
+            return super().__next__()
+
+    run(tmp_path, 12, Slow())
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert "of the time waits for input: data.workers" in lines[-1], lines
+    assert read_rows(tmp_path / "metrics.jsonl")[-1]["input_wait"] > 0.5
+
+    with RunLog(tmp_path, step=0, steps=4) as log:
+        log.row(1, {"loss": 0.5}, 10.0, 1.0, 0.37)
+        log.row(2, {"loss": 0.5}, 10.0, 1.0, 0.04)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "37% of the time waits" in first and "waits" not in second, "a little waiting is no news"
 
 
 def test_terminal_gets_a_bar(tmp_path):
