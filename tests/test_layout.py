@@ -11,6 +11,7 @@ ROWS = [
     {"ops", "video", "checkpoints", "weights"},
     {"data", "models"},
     {"diffusion", "losses", "convert"},
+    {"denoisers"},
     {"training", "sampling", "metrics"},
     {"experiment", "api", "report", "run_report"},
     {"main"},

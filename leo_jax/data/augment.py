@@ -127,6 +127,11 @@ def _resize(image: UInt8[np.ndarray, "r r 3"], out: UInt8[np.ndarray, "s s 3"]) 
             cv2.ipp.setUseIPP_NotExact(False)
 
 
+def resize(image: UInt8[np.ndarray, "h w 3"], out: UInt8[np.ndarray, "s s 3"]) -> None:
+    """Resizes a square frame into `out` as `apply` does, and changes nothing else; raises as it does."""
+    apply(image, AUGMENTATIONS["none"], Draw(0.0, 0.0, False, "none", 0.0), out)
+
+
 def colour_matrix(image: UInt8[np.ndarray, "h w 3"], operation: str, amount: float) -> Float[np.ndarray, "3 4"]:
     """The affine map of (r, g, b, 1) in 0..255 that changes the image's colours by `amount`, 0 being no change.
 

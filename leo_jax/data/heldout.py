@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from leo_jax.data import records
+from leo_jax.data import augment, records
 from leo_jax.data.puppets.dataset import unpack_silhouette
 from leo_jax.data.source import TFRecordSource
 
@@ -51,9 +51,6 @@ def pairs(records_of_split: TFRecordSource, *, number: int, size: int, seed: int
 
 
 def _resized(frame: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """As the training input resizes (data/augment.py): averaged areas when shrinking, else bilinear."""
-    if frame.shape[0] != frame.shape[1]:
-        raise ValueError(f"held-out frames are {frame.shape[0]}x{frame.shape[1]}, not square: prepare them with --size")
-    if len(frame) == size:
-        return frame
-    return cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA if size < len(frame) else cv2.INTER_LINEAR)
+    out = np.empty((size, size, 3), np.uint8)
+    augment.resize(frame, out)
+    return out

@@ -9,12 +9,13 @@ import dataclasses
 import functools
 import os
 import threading
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
 from jaxtyping import Float, Int64
+from numpy.typing import DTypeLike
 
 from leo_jax.data import augment, records
 from leo_jax.data.source import TFRecordSource
@@ -24,16 +25,26 @@ _PLENTY = 2**40  # batches: more than any run
 DICE = 8  # uniform numbers an example may use; a multiple of 4, Philox's block
 
 
+class Spec(NamedTuple):
+    """Shape and type of one array of an example."""
+
+    shape: tuple[int, ...]
+    dtype: DTypeLike = np.uint8
+
+
 @runtime_checkable
 class Example(Protocol):
-    """One kind of example: which arrays it has, and how they come about."""
+    """One kind of example: what it is drawn from, which arrays it has, and how they come about."""
+
+    def __len__(self) -> int:
+        """Number of things (records, frames) to draw from; an epoch visits each once."""
 
     @property
-    def arrays(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of each array, uint8."""
+    def arrays(self) -> Mapping[str, Spec]:
+        """The arrays of one example."""
 
     def fill(self, i: int, dice: Float[np.ndarray, "8"], out: Mapping[str, np.ndarray]) -> None:
-        """Makes an example of record i, as the dice want it, in `out`."""
+        """Makes an example of thing i, as the dice want it, in `out`."""
 
 
 class _Scratch(threading.local):
@@ -64,10 +75,13 @@ class Pair:
                 f"{self.stride + 1}: lower data.stride, or prepare with --min_frames={self.stride + 1}"
             )
 
+    def __len__(self) -> int:
+        return len(self.source)
+
     @property
-    def arrays(self) -> Mapping[str, tuple[int, ...]]:
+    def arrays(self) -> Mapping[str, Spec]:
         """Two square frames."""
-        return {name: (self.size, self.size, 3) for name in ("source", "driving")}
+        return {name: Spec((self.size, self.size, 3)) for name in ("source", "driving")}
 
     def fill(self, i: int, dice: Float[np.ndarray, "8"], out: Mapping[str, np.ndarray]) -> None:
         """Draws from record i; only the two frames are read."""
@@ -116,9 +130,13 @@ def pairs(
             raise ValueError(f"unknown augmentation {augmentation!r}: one of {sorted(augment.AUGMENTATIONS)}")
         augmentation = augment.AUGMENTATIONS[augmentation]
     example = Pair(source, size, augmentation, stride)
-    return Batches(
-        example, len(source), batch_size, seed, process_index, process_count, workers=workers, threads=threads
-    )
+    return Batches(example, batch_size, seed, process_index, process_count, workers=workers, threads=threads)
+
+
+def fixed(example: Example, number: int, seed: int) -> dict[str, np.ndarray]:
+    """`number` examples of things spread evenly over all there are: a function of the arguments alone, to measure by."""
+    chosen = np.linspace(0, len(example), number, endpoint=False).astype(int)
+    return _stacked(example, zip(chosen.tolist(), throw(seed, 0, number), strict=True), number)
 
 
 def choose_pair(count: int, stride: int, phase: float, first: float, second: float) -> tuple[int, int]:
@@ -143,7 +161,6 @@ class Batches:
     def __init__(
         self,
         example: Example,
-        num_records: int,
         batch_size: int,
         seed: int,
         process_index: int = 0,
@@ -152,11 +169,10 @@ class Batches:
         workers: int = 0,
         threads: int | None = None,
     ):
-        """Every epoch visits all `num_records` in a new order; `example` makes one of a record."""
+        """Every epoch visits all that `example` is drawn from, in a new order."""
         if batch_size < 1 or batch_size % process_count:
             raise ValueError(f"batch_size {batch_size} is for all {process_count} processes: it must divide by them")
         self._example = example
-        self._num_records = num_records
         self._batch_size, self._seed = batch_size, seed
         self._process_index, self._process_count = process_index, process_count
         self._workers = workers
@@ -193,7 +209,6 @@ class Batches:
         local = self._batch_size // self._process_count
         batches = _LocalBatches(
             self._example,
-            self._num_records,
             self._seed,
             stride=self._batch_size,
             first=self._next + self._process_index * local,
@@ -215,7 +230,6 @@ class _LocalBatches:
     """
 
     example: Example
-    num_records: int
     seed: int
     stride: int
     first: int
@@ -225,12 +239,19 @@ class _LocalBatches:
         return _PLENTY
 
     def __getitem__(self, k: int) -> dict[str, np.ndarray]:
-        start = self.first + k * self.stride
-        batch = {name: np.empty((self.count, *shape), np.uint8) for name, shape in self.example.arrays.items()}
-        for row, dice in enumerate(throw(self.seed, start, self.count)):
-            i = record_at(start + row, self.num_records, self.seed)
-            self.example.fill(i, dice, {name: array[row] for name, array in batch.items()})
-        return batch
+        start, number = self.first + k * self.stride, len(self.example)
+        chosen = [record_at(start + row, number, self.seed) for row in range(self.count)]
+        return _stacked(self.example, zip(chosen, throw(self.seed, start, self.count), strict=True), self.count)
+
+
+def _stacked(
+    example: Example, drawn: Iterable[tuple[int, Float[np.ndarray, "8"]]], count: int
+) -> dict[str, np.ndarray]:
+    """`count` examples, of things and dice, stacked."""
+    batch = {name: np.empty((count, *spec.shape), spec.dtype) for name, spec in example.arrays.items()}
+    for row, (i, dice) in enumerate(drawn):
+        example.fill(i, dice, {name: array[row, ...] for name, array in batch.items()})
+    return batch
 
 
 def record_at(position: int, num_records: int, seed: int) -> int:

@@ -20,7 +20,7 @@ from leo_jax.files import PathLike
 from leo_jax.video import BadVideo, VideoInfo
 
 SKIPPED_FILE = "skipped.csv"
-_VERSION = 1  # of what comes out for the same options; part of them
+_VERSION = 2  # of what comes out for the same options; part of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +247,7 @@ def _range(clip: Clip, info: VideoInfo) -> tuple[int, int]:
 def _chunks(
     clip: Clip, info: VideoInfo, options: Options, numbers: list[int], frames: list[bytes]
 ) -> list[records.VideoRecord]:
-    """The frames as one record, or as several of nearly equal length if they are more than `chunk`."""
+    """The frames as one record, or as several of nearly equal length, numbered, if they are more than `chunk`."""
     count = -(-len(frames) // options.chunk)
     bounds = [len(frames) * i // count for i in range(count + 1)]
     made = []
@@ -265,6 +265,7 @@ def _chunks(
                 height=options.size,
                 width=options.size,
                 frames=tuple(frames[begin:end]),
+                extras={records.CHUNK: np.array([i, count], np.int32)} if count > 1 else {},
             )
         )
     return made

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from jaxtyping import UInt8
 
 JPEG_QUALITY = 95
+CHUNK = "chunk"  # name of the extra that a long clip's records carry: int32 (which one, of how many)
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _EXTRA = "extra/"
 

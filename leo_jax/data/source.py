@@ -18,8 +18,8 @@ class TFRecordSource:
     """The records of several TFRecord shards as one sequence, local or remote (`gs://…`).
 
     `source[i]` is a record's serialized bytes (`records.decode` reads them); `source.frame(i, t)` is one encoded frame,
-    read without the rest of its record, and `source.frame_counts[i]` the number of its frames. It can be pickled: files
-    are opened where it is used.
+    read without the rest of its record, and `source.frame_counts[i]` the number of its frames; `source.first_frames[i]` of
+    the split's frames come before them. It can be pickled: files are opened where it is used.
     """
 
     def __init__(self, paths: Sequence[PathLike]):
@@ -29,6 +29,7 @@ class TFRecordSource:
         self._starts = [0, *itertools.accumulate(len(index.offsets) for index in self.indices)]
         counts = [np.diff(index.first_frame) for index in self.indices]
         self.frame_counts: Int64[np.ndarray, " n"] = np.concatenate([np.zeros(0, np.int64), *counts])
+        self.first_frames: Int64[np.ndarray, " n+1"] = np.concatenate([[0], np.cumsum(self.frame_counts)])
         self._reader = storage.RangeReader()
 
     def __len__(self) -> int:
@@ -44,20 +45,40 @@ class TFRecordSource:
 
     def frame(self, i: SupportsIndex, t: SupportsIndex) -> bytes:
         """Encoded frame t of record i. Raises DamagedRecord as `source[i]` does, IndexError when there is no such."""
+        return self.frames(i, t, 1)[0]
+
+    def frames(self, i: SupportsIndex, start: SupportsIndex, count: int) -> list[bytes]:
+        """Encoded frames `start` to `start` + `count` - 1 of record i, in one read; raises as `frame` does."""
         shard, row = self.locate(i)
         index, path = self.indices[shard], self.paths[shard]
-        t = operator.index(t)
-        at = int(index.first_frame[row]) + t
-        if not 0 <= t < index.first_frame[row + 1] - index.first_frame[row]:
-            raise IndexError(f"{path}, record {row} has no frame {t}")
-        offset, length = int(index.frame_offsets[at]), int(index.frame_lengths[at])
-        encoded = self._reader.read(path, offset, length)
-        if len(encoded) != length or tfrecord.masked_crc(encoded) != index.frame_crcs[at]:
-            raise tfrecord.DamagedRecord(
-                f"{path}, record {row}, frame {t} (byte {offset}): checksum mismatch, the bytes were changed after "
-                "writing or the file is cut short; copy the shard again or prepare it again"
-            )
-        return encoded
+        start = operator.index(start)
+        first, end = int(index.first_frame[row]), int(index.first_frame[row + 1])
+        if not (0 <= start and 0 < count <= end - first - start):
+            wanted = f"frame {start}" if count == 1 else f"frames {start} to {start + count - 1}"
+            raise IndexError(f"{path}, record {row} has no {wanted}")
+        rows = slice(first + start, first + start + count)
+        offsets, lengths, crcs = (
+            a[rows].tolist() for a in (index.frame_offsets, index.frame_lengths, index.frame_crcs)
+        )
+        content = self._reader.read(path, offsets[0], offsets[-1] + lengths[-1] - offsets[0])
+        frames = []
+        for t, (offset, length, crc) in enumerate(zip(offsets, lengths, crcs, strict=True), start):
+            encoded = content[offset - offsets[0] : offset - offsets[0] + length]
+            if len(encoded) != length or tfrecord.masked_crc(encoded) != crc:
+                raise tfrecord.DamagedRecord(
+                    f"{path}, record {row}, frame {t} (byte {offset}): checksum mismatch, the bytes were changed after "
+                    "writing or the file is cut short; copy the shard again or prepare it again"
+                )
+            frames.append(encoded)
+        return frames
+
+    def place(self, n: SupportsIndex) -> tuple[int, int]:
+        """(record, frame in it) of frame n, counted over all records."""
+        n = operator.index(n)
+        if not 0 <= n < self.first_frames[-1]:
+            raise IndexError(f"frame {n} of {self.first_frames[-1]}")
+        i = int(np.searchsorted(self.first_frames, n, "right")) - 1
+        return i, n - int(self.first_frames[i])
 
     def locate(self, i: SupportsIndex) -> tuple[int, int]:
         """(number of the shard, record's number inside it) of record i."""

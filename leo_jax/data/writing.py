@@ -15,7 +15,7 @@ import json
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from leo_jax import files
@@ -30,8 +30,8 @@ _MAX_SHARDS = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class _Made:
-    """What a worker sends back for one record: its bytes, its frames' places in them, and their size."""
+class Made:
+    """A record ready to be written: its bytes, its frames' places in them, and their size."""
 
     data: bytes
     frames: list[tuple[int, int, int]]
@@ -78,9 +78,9 @@ def write_dataset(
     paths = [out / f"{name}-{split}-{i:05d}-of-{num_shards:05d}.tfrecord" for i in range(num_shards)]
     parts = [items[start:end] for start, end in itertools.pairwise(bounds)]
     options = json.loads(json.dumps(options or {}))
-    with _only_writer(out):
-        _check_belongs(out, name, split, paths)
-        kept = [_finished(path, part, options) for path, part in zip(paths, parts, strict=True)]
+    with only_writer(out):
+        check_belongs(out, name, split, paths)
+        kept = [finished(path, part, options) for path, part in zip(paths, parts, strict=True)]
         todo = [part for part, note in zip(parts, kept, strict=True) if note is None]
         made = _run(make, [item for part in todo for item in part], workers, skip_bad)
         done = sum(len(part) for part in parts) - sum(len(part) for part in todo)
@@ -89,13 +89,13 @@ def write_dataset(
             progress_bar(len(items), f"{name} {split}", "item", initial=done, shown=progress) as bar,
         ):
             notes = [
-                note or _write_shard(path, part, options, made, bar)
+                note or write_shard(path, part, options, made, bar)
                 for path, part, note in zip(paths, parts, kept, strict=True)
             ]
-        return _update_manifest(out, name, split, notes, options)
+        return update_manifest(out, name, split, notes, options)
 
 
-def _run(make: Make, items: list[Any], workers: int, skip_bad: bool) -> Generator[list[_Made] | BadVideo, None, None]:
+def _run(make: Make, items: list[Any], workers: int, skip_bad: bool) -> Generator[list[Made] | BadVideo, None, None]:
     """`make` of each item in order; with workers, a few items ahead. BadVideo is yielded if `skip_bad`, else raised."""
     if not workers or not items:
         for item in items:
@@ -115,23 +115,28 @@ def _run(make: Make, items: list[Any], workers: int, skip_bad: bool) -> Generato
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _make(make: Make, skip_bad: bool, item: Any) -> list[_Made] | BadVideo:
+def _make(make: Make, skip_bad: bool, item: Any) -> list[Made] | BadVideo:
     try:
         made = make(item)
     except BadVideo as error:
         if skip_bad:
             return error
         raise
-    result = []
-    for record in made:
-        data = records.encode(record)
-        table = tfrecord.frame_table(data, record.frames)
-        result.append(_Made(data, table, f"{record.height}x{record.width}"))
-    return result
+    return [pack(record) for record in made]
 
 
-def _write_shard(
-    path: pathlib.Path, items: Sequence[Any], options: dict[str, Any], made: Iterator[list[_Made] | BadVideo], bar: Bar
+def pack(record: records.VideoRecord) -> Made:
+    """A record's bytes and what the index has to know of them."""
+    data = records.encode(record)
+    return Made(data, tfrecord.frame_table(data, record.frames), f"{record.height}x{record.width}")
+
+
+def write_shard(
+    path: pathlib.Path,
+    items: Sequence[Any],
+    options: dict[str, Any],
+    made: Iterator[Iterable[Made] | BadVideo],
+    bar: Bar | None = None,
 ) -> dict[str, Any]:
     """Takes the results for `items` from `made`, writes the shard, its index and its note, and returns the note."""
     builder, size, digest = tfrecord.IndexBuilder(), 0, hashlib.sha256()
@@ -150,7 +155,8 @@ def _write_shard(
                 digest.update(framed)
                 size += len(framed)
                 sizes.add(record.size)
-            bar.update()
+            if bar is not None:
+                bar.update()
     builder.index(size).save(tfrecord.index_path(str(path)))
     shard = manifest.Shard(
         path.name, len(builder.records), len(builder.frames), size, digest.hexdigest(), tuple(skipped)
@@ -160,7 +166,7 @@ def _write_shard(
     return note
 
 
-def _finished(path: pathlib.Path, items: Sequence[Any], options: dict[str, Any]) -> dict[str, Any] | None:
+def finished(path: pathlib.Path, items: Sequence[Any], options: dict[str, Any]) -> dict[str, Any] | None:
     """The note of a shard that is whole, or None. Raises ValueError if it was made of other items or options."""
     if not (_note_path(path).exists() and path.exists() and os.path.exists(tfrecord.index_path(str(path)))):
         return None
@@ -176,7 +182,7 @@ def _finished(path: pathlib.Path, items: Sequence[Any], options: dict[str, Any])
     return note if path.stat().st_size == note["shard"]["bytes"] else None
 
 
-def _check_belongs(out: pathlib.Path, name: str, split: str, paths: list[pathlib.Path]) -> None:
+def check_belongs(out: pathlib.Path, name: str, split: str, paths: list[pathlib.Path]) -> None:
     """Removes leftovers of killed runs; raises ValueError if `out` holds another data set or another sharding."""
     found = manifest.load(out)
     if found is not None and found.name != name:
@@ -190,9 +196,10 @@ def _check_belongs(out: pathlib.Path, name: str, split: str, paths: list[pathlib
         leftover.unlink()
 
 
-def _update_manifest(
+def update_manifest(
     out: pathlib.Path, name: str, split: str, notes: list[dict[str, Any]], options: dict[str, Any]
 ) -> manifest.Manifest:
+    """Writes the manifest with `split` made of the shards that `notes` describe, beside the splits it had."""
     found = manifest.load(out) or manifest.Manifest(name, {})
     shards = tuple(manifest.shard_from_json(note["shard"]) for note in notes)
     sizes = tuple(sorted({size for note in notes for size in note["sizes"]}))
@@ -202,7 +209,7 @@ def _update_manifest(
 
 
 @contextlib.contextmanager
-def _only_writer(out: pathlib.Path) -> Iterator[None]:
+def only_writer(out: pathlib.Path) -> Iterator[None]:
     """Holds a lock on the directory (the system drops it if we are killed). Raises ValueError if somebody else does."""
     descriptor = os.open(out, os.O_RDONLY)
     try:

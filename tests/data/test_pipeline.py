@@ -151,7 +151,7 @@ def test_only_two_frames_are_read(source, monkeypatch):
     original = source._reader.read
     monkeypatch.setattr(source._reader, "read", lambda *place: reads.append(place) or original(*place))
     example = pipeline.Pair(source, SIZE, augment.AUGMENTATIONS["none"])
-    example.fill(0, pipeline.throw(0, 0, 1)[0], {n: np.empty(s, np.uint8) for n, s in example.arrays.items()})
+    example.fill(0, pipeline.throw(0, 0, 1)[0], {n: np.empty(s.shape, s.dtype) for n, s in example.arrays.items()})
     assert len(reads) == 2
     assert sum(length for _, _, length in reads) < len(source[0]) / 2
 

@@ -116,6 +116,8 @@ class TestFrames:
             ("a/two.avi", 13, 20),
         ]
         assert all(numbers(r) == list(range(r.start, r.end)) for r in found)
+        chunks = [tuple(r.extras[records.CHUNK].tolist()) for r in found]
+        assert chunks == [(0, 4), (1, 4), (2, 4), (3, 4), (0, 3), (1, 3), (2, 3)], "they cannot be joined again"
 
     def test_centre_crop_and_size(self, tmp_path):
         frame = np.zeros((40, 80, 3), np.uint8)

@@ -1,0 +1,40 @@
+"""What follows a gradient: Adam with a warm-up, and running means of parameters."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+PyTree = Any
+
+
+def adam(learning_rate: float, warmup: int = 0) -> optax.GradientTransformation:
+    """AdamW without decay (betas 0.9 and 0.999, eps 1e-8); the rate rises linearly over the first `warmup` steps."""
+
+    def rate(count: Int[Array, ""]) -> Array:
+        return learning_rate * jnp.minimum(1.0, (count.astype(jnp.float32) + 1) / max(warmup, 1))
+
+    transformation = optax.adamw(rate, weight_decay=0.0)
+
+    def update(gradients: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the integer count
+            return transformation.update(gradients, state, params)
+
+    return optax.GradientTransformation(transformation.init, update)
+
+
+def updates_made(state: Any) -> Int[Array, ""]:
+    """How many updates the state of `adam` has seen."""
+    return state[0].count
+
+
+def running_mean(mean: PyTree, params: PyTree, decay: float, count: Int[Array, ""]) -> PyTree:
+    """decay·mean + (1 − decay)·params after `count` updates; young means forget the random start sooner.
+
+    The decay is at most count/(count + 9): after n steps nothing older than about n/10 of them weighs.
+    """
+    steps = count.astype(jnp.float32)
+    now = jnp.minimum(decay, steps / (steps + 9))
+    return jax.tree.map(lambda m, p: now * m + (1 - now) * p, mean, params)
