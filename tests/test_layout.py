@@ -13,7 +13,8 @@ ROWS = [
     {"diffusion", "losses", "convert"},
     {"denoisers"},
     {"training", "sampling", "metrics"},
-    {"experiment", "api", "report", "run_report"},
+    {"api"},
+    {"experiment", "report", "run_report"},
     {"main"},
     {"cli"},
 ]

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
+
 from leo_jax import files, weights
 from leo_jax.data import augment, codes, manifest, records, storage, writing
 from leo_jax.data.source import TFRecordSource, open_split
