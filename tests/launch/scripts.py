@@ -39,7 +39,8 @@ class Stubs:
     def start(self, script, *arguments, cwd=ROOT, **environment):
         env = os.environ | {"PATH": f"{self.folder}:{os.environ['PATH']}", **environment}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(["bash", str(script), *map(str, arguments)], cwd=cwd, env=env, **pipes)
+        command = ["bash", str(script), *map(str, arguments)]
+        return subprocess.Popen(command, cwd=cwd, env=env, start_new_session=True, **pipes)
 
     def run(self, script, *arguments, **environment):
         """(exit code, output) of a script that ends by itself."""
