@@ -189,7 +189,8 @@ def test_broken_connection_leaves_the_run_and_finds_it_again(tmp_path):
     process.wait()
     numbers = [(host / "leo.pid").read_text() for host in cloud.hosts]
     again = cloud.start(RUN, "leo", "v5litepod-8", **cloud.environment)
-    assert any("process of" in line for line in again.stdout), "it does not show the log of the run it found"
+    shown = (line for line in again.stdout if "process of" in line)
+    assert next(shown) and next(shown), "it does not show the hosts' logs of the run it found"
     assert [(host / "leo.pid").read_text() for host in cloud.hosts] == numbers, "it was started a second time"
     cloud.run(RUN, "leo", "v5litepod-8", **cloud.environment, STOP="1")
     output, _ = again.communicate(timeout=60)
