@@ -13,7 +13,8 @@ ROWS = [
     {"diffusion", "losses", "convert"},
     {"denoisers"},
     {"training", "sampling", "metrics"},
-    {"experiment", "api", "report"},
+    {"api"},
+    {"experiment", "report"},
     {"main"},
     {"cli"},
 ]

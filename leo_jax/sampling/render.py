@@ -1,8 +1,8 @@
 """Codes of images and images of codes, a batch at a time: any number of frames in constant device memory."""
 
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from leo_jax.models.animator import Animator
+from leo_jax.sampling import devices
 
 PIXELS = {"cpu": 256 * 256, "default": 16 * 256 * 256}  # of one batch: a CPU gains nothing from more
 
@@ -53,55 +54,110 @@ def batches(array: Shaped[np.ndarray, "n ..."], size: int) -> Iterator[tuple[Sha
     """Pieces of exactly `size` rows, the last one padded by repeating its last row, and how many rows of each count."""
     for start in range(0, len(array), size):
         part = array[start : start + size]
-        missing = size - len(part)
-        yield (np.concatenate([part, np.repeat(part[-1:], missing, 0)]) if missing else part), len(part)
+        yield devices.pad(part, size), len(part)
+
+
+def regroup(parts: Iterable[Float[np.ndarray, "k d"]], size: int) -> Iterator[Float[np.ndarray, "k d"]]:
+    """The rows of `parts` in pieces of `size`, the last one shorter; no part is asked for before it is needed."""
+    waiting: list[np.ndarray] = []
+    count = 0
+    for part in parts:
+        waiting, count = [*waiting, part], count + len(part)
+        if count >= size:
+            rows = np.concatenate(waiting)
+            whole = count // size * size
+            yield from np.split(rows[:whole], whole // size)
+            waiting, count = [rows[whole:]], count - whole
+    if count:
+        yield np.concatenate(waiting)
+
+
+class Source(NamedTuple):
+    """A source image, encoded, on the devices.
+
+    Attributes:
+        style: w(source), (1, s).
+        code: alpha(source), (1, d).
+        features: what the generator warps, by resolution.
+    """
+
+    style: Array
+    code: Array
+    features: dict[int, Array]
 
 
 class Renderer:
-    """An animator with its parameters, ready to be used frame by frame.
+    """An animator with its parameters, ready to be used frame by frame, over all devices of this process.
 
     Attributes:
         animator: the module.
         params: its parameters.
-        batch_size: frames drawn at a time.
+        batch_size: frames drawn at a time on all devices together.
     """
 
     def __init__(self, animator: Animator, params: Any, batch_size: int | None = None) -> None:
         self.animator = animator
-        self.params = jax.device_put(params)
-        self.batch_size = batch_size or batch_for(animator.size)
+        self.params = devices.replicate(params)
+        self.batch_size = (batch_size or batch_for(animator.size)) * devices.mesh().size
+
+    def _apply(self, params: Any, *inputs: Any, method: str) -> Any:
+        return self.animator.apply({"params": params}, *inputs, method=method)
 
     @functools.cached_property
     def _encode(self) -> Any:
-        def encode(params: Any, images: Array) -> tuple[Array, Array, dict[int, Array]]:
-            style, features = self.animator.apply({"params": params}, images, method="encode")
-            return style, self.animator.apply({"params": params}, style, method="code_of"), features
+        def encode(params: Any, images: Array) -> Source:
+            style, features = self._apply(params, images, method="encode")
+            return Source(style, self._apply(params, style, method="code_of"), features)
 
         return jax.jit(encode)
 
     @functools.cached_property
     def _codes(self) -> Any:
-        return jax.jit(lambda params, images: self.animator.apply({"params": params}, images, method="codes"))
+        def codes(params: Any, images: Array) -> Array:
+            return self._apply(params, images, method="codes")
+
+        return devices.spread(codes, (False, True))
 
     @functools.cached_property
     def _decode(self) -> Any:
-        def decode(params: Any, basis: Array, style: Array, codes: Array, features: dict[int, Array]) -> Array:
-            latent = style + jnp.matmul(codes, basis.T, precision="highest")
-            frames = self.animator.apply({"params": params}, latent, features, method="decode")
+        def decode(params: Any, basis: Array, source: Source, codes: Array) -> Array:
+            latent = source.style + jnp.matmul(codes, basis.T, precision="highest")
+            frames = self._apply(params, latent, source.features, method="decode")
             return jnp.clip(frames.image, -1, 1)
 
-        return jax.jit(decode)
+        return devices.spread(decode, (False, False, False, True))
 
     @functools.cached_property
     def basis(self) -> Float[Array, "s d"]:
         """The orthonormal motion directions, computed once."""
-        return jax.jit(lambda params: self.animator.apply({"params": params}, method="basis"))(self.params)
+        return jax.jit(functools.partial(self._apply, method="basis"))(self.params)
 
     def codes(self, images: Shaped[np.ndarray, "*t h w 3"]) -> Float[np.ndarray, "t d"]:
         """Motion codes of frames: see `leo_jax.api.Model.codes`."""
         images = as_images(images, self.animator.size)
         parts = [np.asarray(self._codes(self.params, part))[:count] for part, count in batches(images, self.batch_size)]
         return np.concatenate(parts) if parts else np.zeros((0, self.animator.code_dim), np.float32)
+
+    def encode(self, source: Shaped[np.ndarray, "*b h w 3"]) -> Source:
+        """One source image, made ready to draw from. Raises ValueError for another shape, range or number of images."""
+        source = as_images(source, self.animator.size)
+        if len(source) != 1:
+            raise ValueError(f"{len(source)} source images: give one")
+        return self._encode(self.params, source)
+
+    def draw(self, source: Source, codes: Iterable[Float[np.ndarray, "k d"]]) -> Iterator[Float[np.ndarray, "k h w 3"]]:
+        """Frames of `codes`, which come in parts of any size, a batch at a time.
+
+        While one batch is looked at the next is already being computed, so codes are read one batch ahead.
+        """
+        ahead: tuple[Array, int] | None = None
+        for group in regroup(codes, self.batch_size):
+            frames = self._decode(self.params, self.basis, source, devices.pad(group, self.batch_size))
+            if ahead is not None:
+                yield np.asarray(ahead[0])[: ahead[1]]
+            ahead = frames, len(group)
+        if ahead is not None:
+            yield np.asarray(ahead[0])[: ahead[1]]
 
     def frames(
         self,
@@ -110,18 +166,14 @@ class Renderer:
         relative_to: Shaped[np.ndarray, "..."] | None = None,
     ) -> Iterator[Float[np.ndarray, "k h w 3"]]:
         """Draws `codes` from `source`, some frames at a time, as they are asked for: see `leo_jax.api.Model.render`."""
-        source = as_images(source, self.animator.size)
         codes = np.asarray(codes, np.float32)
         d = self.animator.code_dim
-        if len(source) != 1:
-            raise ValueError(f"{len(source)} source images: give one")
+        encoded = self.encode(source)
         if codes.ndim != 2 or codes.shape[1] != d:
             raise ValueError(f"codes of shape {codes.shape}: (frames, {d}) are needed")
-        style, own_code, features = self._encode(self.params, source)
         if relative_to is not None:
             start = np.asarray(relative_to, np.float32).reshape(-1)
             if start.shape != (d,):
                 raise ValueError(f"relative_to of shape {np.shape(relative_to)}: one code of {d} numbers is needed")
-            codes = codes - start[None] + np.asarray(own_code)
-        for part, count in batches(codes, self.batch_size):
-            yield np.asarray(self._decode(self.params, self.basis, style, part, features))[:count]
+            codes = codes - start[None] + np.asarray(encoded.code)
+        yield from self.draw(encoded, [codes])
