@@ -34,7 +34,12 @@ DATA: Mapping[str, Callable[[ConfigDict], str | None]] = {
 def stages_of(config: ConfigDict) -> dict[str, Stage]:
     """All stages that have a folder, in the order in which they can run."""
     trained = {name: denoising.stage(config, name) for name in denoisers.KINDS}
-    return {"animator": animator.stage(config), "codes": codes.stage(config), **trained, "sample": samples.stage(config)}
+    return {
+        "animator": animator.stage(config),
+        "codes": codes.stage(config),
+        **trained,
+        "sample": samples.stage(config),
+    }
 
 
 def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = False) -> dict[str, pathlib.Path]:
@@ -96,47 +101,45 @@ def check_workdir(
         ConfigError: a trained stage that is selected, or that a selected one reads, is of another config or of inputs that
             are or will be others; says which fields, and what else that makes worthless.
     """
-    changed: dict[str, list[str]] = {}
+    changed: dict[str, list[str]] = {}  # what differs, by stage
+    others: set[str] = set()  # stages whose results this run makes anew, or would have to
     for name, stage in stages.items():
         folder, here = workdir / name, marks.fields_of(config, stage)
         found = marks.changes(folder, stage, here, inputs_of(config, stages, name, workdir))
         done = marks.finished_steps(folder)
-        if marks.has_begun(folder, stage):
-            found += [f"the result of stage {need}: will be another one" for need in stage.needs if need in changed]
+        begun = marks.has_begun(folder, stage)
+        if begun:
+            again = [need for need in stage.needs if need in others and need in selected]
+            found += [f"the result of stage {need}: will be another one" for need in again]
         elif name in selected and stage.result(folder) is not None:
             raise ConfigError(
                 f"{folder} holds a model that was not trained there: take it with --animator={folder} and another --workdir, "
                 f"or leave {name} out of --stages"
             )
-        if found or (name in selected and done is not None and done < steps_of(config, name)):
+        if found:
             changed[name] = found
+        longer = name in selected and done is not None and done < steps_of(config, name)
+        if found or longer or (begun and others & {*stage.needs, *stage.uses}):
+            others.add(name)
     involved = _with_needs(stages, selected)
-    left = [name for name, found in changed.items() if found and name in involved and name not in selected]
-    if remade := [name for name in left if not stages[name].trained]:
+    wrong = [name for name in changed if name in involved and stages[name].trained]
+    stale = [name for name in changed if name in involved and not stages[name].trained and name not in selected]
+    lines = [_differing(workdir / name, changed[name]) for name in wrong or stale]
+    worthless = [name for name in stages if name in others and name not in wrong]
+    lines += [f"{', '.join(worthless)}: would be worthless"] if wrong and worthless else []
+    if wrong and not accept_changes:
+        raise ConfigError("\n".join([*lines, WAYS_OUT]))
+    if stale:
         raise ConfigError(
-            f"{workdir / remade[0]} holds {remade[0]} of another config:\n  "
-            + "\n  ".join(changed[remade[0]][:SHOWN])
-            + "\n"
-            f"they are read by what is to run, so add them: --stages={','.join([*remade, *selected])}"
+            "\n".join([*lines, f"what is to run reads them, so add --stages={','.join([*stale, *selected])}"])
         )
-    wrong = {name: found for name, found in changed.items() if found and name in involved and stages[name].trained}
-    if not wrong:
-        return
-    lines = []
-    for name, found in wrong.items():
-        more = f"\n  … and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        lines.append(f"{workdir / name} holds {name} of another config:\n  " + "\n  ".join(found[:SHOWN]) + more)
-    others = [name for name in changed if name not in wrong and changed[name]]
-    lines += [f"{', '.join(others)}: would be worthless too"] if others else []
-    if accept_changes:
+    if wrong:
         say("\n".join([*lines, "--accept_changes: going on nevertheless"]))
-        return
-    raise ConfigError(
-        "\n".join(lines)
-        + f"\nset them back (all are in {workdir}/*/{marks.CONFIG_FILE}), choose another --workdir, delete the "
-        "folders of these stages to make them anew, or go on nevertheless with --accept_changes (networks train on from their "
-        "checkpoints, codes and samples are made anew)"
-    )
+
+
+def _differing(folder: pathlib.Path, found: Sequence[str]) -> str:
+    more = f"\n  … and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{folder} holds results of another config:\n  " + "\n  ".join(found[:SHOWN]) + more
 
 
 def run_stage(
