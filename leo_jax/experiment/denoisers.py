@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import pathlib
 
 import jax
@@ -78,6 +79,27 @@ def check(config: ConfigDict, name: str) -> None:
         weights.shapes_of(denoiser.module, *inputs_of(denoiser))
     except ValueError as error:
         raise ConfigError(f"config.{name} describes a network that cannot be: {error}") from error
+    if shortest:
+        check_span(config, name)
+
+
+def check_span(config: ConfigDict, name: str) -> None:
+    """Raises ConfigError if it is certain, before codes are made, that no video is long enough for the windows of `name`."""
+    span = (config[name].length - 1) * config.data.stride + 1
+    if "code_puppets" in config:
+        longest, cut = config.code_puppets.frames, math.inf
+    else:
+        found = manifest.load(config.data.dir)
+        if found is None or "train" not in found.splits:
+            return
+        longest = int(open_split(config.data.dir, "train").frame_counts.max(initial=0))
+        cut = found.splits["train"].options.get("chunk", math.inf)
+    # Of a clip that was cut into records, each has over half of `chunk`: then the joined ones may be long enough.
+    if longest < span and 2 * longest <= cut:
+        raise ConfigError(
+            f"{name}.length = {config[name].length} at data.stride = {config.data.stride} spans {span} frames, the longest "
+            f"video has {longest}: lower either, or give longer videos"
+        )
 
 
 def example_of(config: ConfigDict, name: str, workdir: pathlib.Path, split: str, *, pictures: bool) -> Window | Single:
@@ -91,13 +113,13 @@ def example_of(config: ConfigDict, name: str, workdir: pathlib.Path, split: str,
 
 
 def batches(config: ConfigDict, name: str, workdir: pathlib.Path) -> pipeline.Batches:
-    """The training input: this process's part of each batch. Tells of videos that are too short."""
-    example = example_of(config, name, workdir, "train", pictures=False)
+    """The training input: this process's part of each batch. Tells of videos that are too short, ConfigError if all are."""
+    try:
+        example = example_of(config, name, workdir, "train", pictures=False)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
     if isinstance(example, Window) and example.dropped:
-        say(
-            f"{name}: {example.dropped} of {len(example.source)} training videos have fewer than {example.span} frames "
-            "and are left out"
-        )
+        say(f"{name}: {told_dropped(example)}")
     images = name == "first_frame"  # codes are read in no time
     return pipeline.Batches(
         example,
@@ -107,6 +129,12 @@ def batches(config: ConfigDict, name: str, workdir: pathlib.Path) -> pipeline.Ba
         jax.process_count(),
         workers=config.data.workers if images else 0,
     )
+
+
+def told_dropped(window: Window) -> str:
+    """How many videos are too short for the windows."""
+    count = len(window.source)
+    return f"{window.dropped} of {count} training videos have fewer than {window.span} frames and are left out"
 
 
 def heldout(config: ConfigDict, name: str, workdir: pathlib.Path) -> dict[str, np.ndarray] | None:
@@ -141,7 +169,7 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh, name: str) -> None
     section, workdir = config[name], folder.parent
     denoiser, (statistics, fps) = denoiser_of(config, name), summary(workdir)
     settings = denoising.Settings(section.learning_rate, section.warmup, section.ema_decay)
-    held = heldout(config, name, workdir)
+    with_input, held = batches(config, name, workdir), heldout(config, name, workdir)
     evaluate = denoising.make_evaluation(denoiser, held, seed=config.seed) if held is not None else None
     picture = make_picture(denoiser, shown(config, name, workdir), render=renderer(workdir))
     task = denoising.make_task(denoiser, statistics, settings, picture=picture, evaluate=evaluate)
@@ -149,7 +177,6 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh, name: str) -> None
     if speaks():  # what `leo_jax.load` needs beside a checkpoint, while this stage is still in training
         weights.save_tree(folder / "statistics.npz", statistics._asdict())
         files.atomic_write(folder / "denoiser.json", json.dumps(about, indent=2) + "\n")
-    with_input = batches(config, name, workdir)
     state = fit(
         task,
         with_input,
