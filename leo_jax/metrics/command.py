@@ -9,8 +9,8 @@ from typing import Any
 
 from leo_jax import weights
 from leo_jax.files import PathLike
-from leo_jax.metrics import paper, reconstruction, videos
-from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, PAIRED, Evaluation, Settings, evaluate, versions
+from leo_jax.metrics import paper, reconstruction, videos, words
+from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, PAIRED, Evaluation, Settings, evaluate
 from leo_jax.metrics.protocols import PROTOCOLS, Protocol, protocol
 
 KEYPOINT_METRICS = {
@@ -157,5 +157,5 @@ def _keypoints_alone(measured, keypoints, label, dataset, settings: Settings) ->
         "format": FORMAT, "metrics": measured, "label": label, "dataset": dataset,
         "protocol": {"name": "pose-evaluation", "in_words": "keypoints and features as a detector gave them, frame by frame"},
         "real": sides[0], "fake": sides[1], "warnings": [], "seed": settings.seed, "weights": {},
-        "versions": versions(), "seconds": 0.0,
+        "versions": words.versions(), "seconds": 0.0,
     }  # fmt: skip

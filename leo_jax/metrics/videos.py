@@ -9,6 +9,7 @@ import hashlib
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Real
@@ -66,11 +67,12 @@ class VideoSet:
 
     Attributes:
       where: path or description.
-      videos: sorted by name.
+      videos: sorted by name, as plain text: protocols that take the first 2048 mean that order.
       stride: source frames from one stored frame to the next.
       fingerprint: hash of the content (of a file: its name, size and both ends).
       value_range: what the values were taken for.
       skipped: (name, reason) of the videos left out.
+      made: how a model made them; None for stored ones.
     """
 
     where: str
@@ -79,6 +81,7 @@ class VideoSet:
     fingerprint: str
     value_range: str = "0–255 (uint8)"
     skipped: tuple[tuple[str, str], ...] = ()
+    made: Mapping[str, Any] | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -137,7 +140,7 @@ def open_videos(
     floats = [v.read for v in found if isinstance(v.read, ranges.FloatFrames)]
     scale, told = ranges.decide(floats, value_range, str(path))
     videos = [dataclasses.replace(v, read=v.read.scaled(scale)) if v.read in floats else v for v in found]
-    videos.sort(key=lambda v: video.natural_key(v.name))
+    videos.sort(key=lambda v: v.name)
     return VideoSet(str(path), tuple(videos), stride, fingerprint(path), told, tuple(skipped))
 
 
@@ -323,5 +326,5 @@ def _prepared(path: pathlib.Path, content: manifest.Manifest, split: str | None,
         truth = functools.partial(lambda i: records.decode(opened[i]).extras, i) if record.extras else None
         videos.append(Video(record.id, *size, storage, record.source, reader, truth))
     digest = hashlib.sha256("\n".join(shard.sha256 for shard in content.splits[split].shards).encode()).hexdigest()
-    videos.sort(key=lambda v: video.natural_key(v.name))
+    videos.sort(key=lambda v: v.name)
     return VideoSet(f"{path} ({split})", tuple(videos), stride, digest)

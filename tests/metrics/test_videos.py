@@ -54,7 +54,8 @@ def test_gif(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "told"), [(0.0, 255.0, "0,255"), (0.0, 1.0, "0,1"), (-1.0, 1.0, "-1,1"), (-0.2, 0.7, "-1,1")]
+    ("low", "high", "told"),
+    [(0.0, 255.0, "0,255"), (0.0, 1.0, "0,1"), (-1.0, 1.0, "-1,1"), (-0.7, 0.4, "-1,1"), (-5e-4, 1.0005, "0,1")],
 )
 def test_range_is_seen_where_certain(tmp_path, low, high, told):
     values = np.linspace(low, high, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
@@ -67,7 +68,8 @@ def test_range_is_seen_where_certain(tmp_path, low, high, told):
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(-1.3, 1.1), (0.0, 1.4), (0.6, 0.9), (0.0, 0.3), (0.0, 300.0), (-5.0, 200.0)]
+    ("low", "high"),
+    [(-1.3, 1.1), (-0.2, 0.7), (-0.03, 1.0), (0.0, 1.4), (0.6, 0.9), (0.0, 0.3), (0.0, 300.0), (-5.0, 200.0)],
 )
 def test_range_is_asked_where_not(tmp_path, low, high):
     np.save(tmp_path / "a.npy", np.linspace(low, high, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3))
