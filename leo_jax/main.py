@@ -9,7 +9,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from leo_jax import processes
+from leo_jax import hugepages, processes
 
 ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package runs from it
 DEFAULT = "configs/puppets.py"
@@ -107,4 +107,5 @@ def start(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    hugepages.restart()
     start(sys.argv)

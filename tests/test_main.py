@@ -35,7 +35,7 @@ def test_trains_from_another_folder_with_overrides(tmp_path):
         "animator.heldout_pairs": 2,
     }
     flags = [f"--config.{name}={value}" for name, value in overrides.items()]
-    done = run(tmp_path, "--config=configs/puppets.py", "--profile=1:2", *flags)
+    done = run(tmp_path, "--config=configs/puppets.py", "--stages=animator", "--profile=1:2", *flags)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run" / "animator"
     assert [row["step"] for row in read_rows(folder / "metrics.jsonl") if "loss" in row] == [1, 2, 3]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from leo_jax import api, denoisers, files
+from leo_jax import api, denoisers, files, run_report
 from leo_jax.experiment import animator, codes, marks, samples
 from leo_jax.experiment import denoisers as denoising
 from leo_jax.experiment.animator import ANIMATOR_FILE
@@ -78,6 +78,8 @@ def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = F
     mesh = make_mesh()
     for name in selected:
         run_stage(config, workdir, stages, name, mesh, accept_changes=accept_changes)
+    if speaks():
+        say(f"report: {run_report.write(workdir, list(stages))}")
     return {name: workdir / name for name in selected}
 
 
