@@ -50,7 +50,7 @@ def stage(config: ConfigDict) -> Stage:
     """The samples: cheap, so they are made anew when something changes."""
     return Stage(
         ("seed", "sample"),
-        ("animator", "motion"),
+        ("code_data", "animator", "motion"),
         check,
         run,
         result_of(SHEET, SHEET),

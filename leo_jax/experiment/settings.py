@@ -1,6 +1,7 @@
 """What all stages read of a config: where the data are, what is allowed; and how they fail and speak."""
 
 import os
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ from leo_jax.data.puppets import make_dataset
 from leo_jax.training import profiling
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-PUPPETS = ("puppets", "code_puppets")  # optional sections: what is drawn into the two folders of data
 
 
 class ConfigError(ValueError):
@@ -24,10 +24,16 @@ def code_data(config: ConfigDict) -> str:
     return f"{os.fspath(config.data.dir).rstrip('/')}-codes" if "code_puppets" in config else config.data.dir
 
 
-def draw_puppets(config: ConfigDict) -> None:
-    """Draws the puppets that the config describes into their folders, unless they are there."""
-    for section, folder in zip(PUPPETS, (config.data.dir, code_data(config)), strict=True):
-        if section in config:
+def draw_puppets(config: ConfigDict, needed: Collection[str]) -> None:
+    """Draws the puppets that the config describes into their folders, those of `needed` that are not there yet.
+
+    'data' is data.dir and the section puppets, 'code_data' its `code_data` and the section code_puppets.
+    """
+    for name, section, folder in (
+        ("data", "puppets", config.data.dir),
+        ("code_data", "code_puppets", code_data(config)),
+    ):
+        if name in needed and section in config:
             if speaks():
                 try:
                     make_dataset(folder, name=config.data.name, workers=os.cpu_count() or 1, **config[section])

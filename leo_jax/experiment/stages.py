@@ -74,7 +74,9 @@ def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = F
     check_data(config)
     profile_of(config)
     check_workdir(config, workdir, stages, selected, accept_changes=accept_changes)
-    draw_puppets(config)
+    draw_puppets(
+        config, DATA if PREPARE in config.stages else {need for name in selected for need in stages[name].needs}
+    )
     mesh = make_mesh()
     for name in selected:
         run_stage(config, workdir, stages, name, mesh, accept_changes=accept_changes)

@@ -44,7 +44,9 @@ def given(tmp_path_factory):
 def config_of(tmp_path, given, stages=ALL):
     config = tiny(tmp_path, stages)
     config.animator_from = str(given)
-    config.transition.picture_every = config.transition.heldout = 0  # as the motion model's
+    for name in NETWORKS:  # what costs compilation, once or twice of each kind
+        config[name].heldout *= name == "motion"
+        config[name].picture_every *= name in ("motion", "first_frame")
     config.sample.update({"num": 1, "frames": 8, "long_frames": 12, "steps": 2})
     return config
 
@@ -60,7 +62,7 @@ def finished(given, tmp_path_factory):
 
 def test_codes_are_of_the_longer_puppets(finished):
     data, workdir = finished
-    assert manifest.load(data / "data").splits["train"].frames == 6 * 4
+    assert not (data / "data").exists(), "the animator's videos are drawn though it is not trained"
     made = manifest.load(workdir / "codes")
     assert {name: (split.records, split.frames) for name, split in made.splits.items()} == {
         "train": (5, 45),
@@ -92,8 +94,8 @@ def test_what_is_measured_and_drawn(finished):
     for name in NETWORKS:
         rows = read_rows(workdir / name / "metrics.jsonl")
         assert [row["step"] for row in rows if "loss" in row] == [2, 4]
-        assert ("heldout/loss" in rows[-1]) == (name != "transition"), "the last row is the last measurement"
-        assert (workdir / name / "pictures" / "00000004.png").exists() == (name != "transition")
+        assert ("heldout/loss" in rows[-1]) == (name == "motion"), "the last row is the last measurement"
+        assert (workdir / name / "pictures" / "00000004.png").exists() == (name in ("motion", "first_frame"))
     assert Image.open(workdir / "motion" / "pictures" / "00000004.png").size[1] > 3 * 100, "three examples, with strips"
 
 

@@ -48,7 +48,7 @@ class Fakes:
 def fakes(monkeypatch):
     fakes = Fakes()
     monkeypatch.setattr(stages, "stages_of", lambda config: fakes.all)
-    monkeypatch.setattr(stages, "draw_puppets", lambda config: None)
+    monkeypatch.setattr(stages, "draw_puppets", lambda config, needed: None)
     monkeypatch.setitem(stages.DATA, "data", lambda config: config.data.name)
     return fakes
 
