@@ -30,4 +30,12 @@ def get_config() -> ConfigDict:
     config.animator.log_every = 50
     config.animator.picture_every = 500
     config.animator.checkpoint_every = 500
+    for name, steps in (("motion", 10_000), ("start", 10_000), ("transition", 10_000), ("first_frame", 20_000)):
+        section = config[name]
+        section.update({"steps": steps, "batch_size": 32, "learning_rate": 5e-4, "ema_decay": 0.999})
+        section.update({"picture_every": 1000, "checkpoint_every": 1000, "heldout": 256})
+        if name == "start":
+            section.update({"batch_size": 256, "width": 256})
+        else:
+            section.update({"width": 64, "multipliers": (1, 2, 2, 2), "num_blocks": 1})
     return config

@@ -7,11 +7,42 @@ line: `--config.animator.steps=1000`.
 from ml_collections import ConfigDict
 
 
+def denoiser(batch_size: int, steps: int) -> ConfigDict:
+    """What the four denoisers share; batch and steps are ours for all of them."""
+    section = ConfigDict()
+    section.batch_size = batch_size  # global: a multiple of the number of devices
+    section.steps = steps
+    section.learning_rate = 1e-4  # the paper's for the motion model, ours for the others; AdamW without decay
+    section.warmup = 1000  # ours: steps over which the rate rises
+    section.ema_decay = 0.9999  # ours: of the running mean of the weights, which is what samples
+    section.schedule = "linear"  # ours: of the 1000 steps' noise; or "cosine"
+    section.dtype = "float32"  # or "bfloat16" for the arithmetic of feature maps; parameters stay float32
+    section.log_every = 100  # steps, as all that follow
+    section.picture_every = 5000
+    section.checkpoint_every = 5000
+    section.keep = 2  # latest checkpoints kept, beside the best
+    section.heldout = 1024  # ours: examples of the test split measured at each checkpoint; 0 measures nothing
+    return section
+
+
+def unet(section: ConfigDict, multipliers: tuple[int, ...], attention: tuple[int, ...]) -> None:
+    """The U-Net's fields: those of Nichol & Dhariwal's code, which the paper adopts without giving sizes (ours)."""
+    section.width = 128  # channels at the top: a multiple of groups
+    section.multipliers = multipliers  # of the width, one a level; what is noised divides by 2^(levels - 1)
+    section.num_blocks = 2  # residual blocks a level
+    section.attention = attention
+    section.num_heads = 4  # divide the channels where attention is
+    section.groups = 32  # of group norm
+    section.remat = False  # computes blocks again in the backward pass: less memory, a third more work
+
+
 def get_config() -> ConfigDict:
-    """The faithful training of stage 1 at 256 px, without a data set."""
+    """The faithful training at 256 px, without a data set."""
     config = ConfigDict()
     config.seed = 0  # of everything random: parameters, order of the data, augmentation
-    config.stages = ("animator",)  # run in this order, each in its own folder of the workdir
+    # Run in this order, each in its own folder of the workdir; 'prepare' can stand before (puppets are drawn there).
+    config.stages = ("animator", "codes", "motion", "start", "transition", "first_frame", "sample")
+    config.animator_from = ""  # a model's folder (`leo convert lia`) to take instead of training stage 1; --animator
     config.profile = ""  # "10:20" traces each stage's steps between these, as --profile=10:20 does
 
     config.model = model = ConfigDict()
@@ -25,7 +56,8 @@ def get_config() -> ConfigDict:
     data.name = ""  # as in `leo prepare --name`; only for people
     data.batch_size = 64  # global: a multiple of the number of devices, and of 8 (the minibatch statistic's blocks)
     data.augmentation = "none"  # none, vox, taichi or ted, see leo_jax/data/augment.py
-    data.stride = 1  # ours, unknown in the paper: the two frames of a pair lie a multiple of this apart
+    # Ours, unknown in the paper: the two frames of a pair lie a multiple of this apart, consecutive codes exactly this.
+    data.stride = 1
     data.workers = 4  # processes that read and decode, for each process of the run; 0 uses threads
 
     config.animator = animator = ConfigDict()
@@ -46,4 +78,31 @@ def get_config() -> ConfigDict:
     animator.checkpoint_every = 2000
     animator.keep = 2  # latest checkpoints kept, beside the best
     animator.heldout_pairs = 256  # ours: pairs of the test split measured at each checkpoint; 0 measures nothing
+
+    config.codes = codes = ConfigDict()
+    codes.batch_size = 32  # frames a device encodes at a time
+
+    config.motion = motion = denoiser(batch_size=128, steps=300_000)
+    motion.length = 64  # codes in a sequence (the paper's), the first given
+    motion.lmc = True  # the Linear Motion Condition; False is the paper's ablation, without any condition
+    unet(motion, multipliers=(1, 2, 3, 4), attention=(4, 8))  # attention where the length is divided by 4 and 8
+
+    config.start = start = denoiser(batch_size=1024, steps=100_000)
+    start.width = 512  # ours, as all of this network
+    start.num_blocks = 4
+    start.time_width = 128
+
+    config.transition = transition = denoiser(batch_size=128, steps=200_000)
+    transition.length = 32  # ours: codes from one segment's last to the next one's first, both included
+    unet(transition, multipliers=(1, 2, 3, 4), attention=(4, 8))
+
+    config.first_frame = first_frame = denoiser(batch_size=128, steps=500_000)
+    # Empty: those of the size, (1, 2, 3, 4) at 64 px, (1, 1, 2, 3, 4) at 128, (1, 1, 2, 2, 4, 4) at 256.
+    unet(first_frame, multipliers=(), attention=())  # empty: at 16 and 8 px; else factors that the size is divided by
+
+    config.sample = sample = ConfigDict()
+    sample.num = 4  # conditional and unconditional videos each, from frames of the test split (else of training)
+    sample.frames = 64  # of them
+    sample.long_frames = 512  # of the long one and the one with transitions
+    sample.steps = 50  # DDIM steps
     return config

@@ -37,6 +37,26 @@ def get_config(variant: str = "quick") -> ConfigDict:
     config.puppets = ConfigDict(  # what is drawn on the first run: arguments of data.puppets.make_dataset
         {"num_train": 1500, "num_test": 64, "frames": 24, "size": 32, "preset": "easy", "seed": 0}
     )
+    config.code_puppets = ConfigDict(  # longer videos of the same people: the codes are theirs
+        {**config.puppets, "num_train": 400, "num_test": 32, "frames": 96}
+    )
+    for name, steps, batch_size in (
+        ("motion", 1500, 32),
+        ("start", 3000, 256),
+        ("transition", 1200, 32),
+        ("first_frame", 1000, 16),
+    ):
+        section = config[name]
+        section.update({"steps": steps, "batch_size": batch_size, "learning_rate": 1e-3, "warmup": 100})
+        section.update({"ema_decay": 0.999, "log_every": 50, "picture_every": 500, "checkpoint_every": 500})
+        section.heldout = 256
+        if name == "start":
+            section.update({"width": 256, "num_blocks": 3, "time_width": 64})
+        else:
+            section.update({"width": 48, "num_blocks": 1, "num_heads": 2, "groups": 8})
+            section.update({"multipliers": (1, 2, 2), "attention": (4,)})
+    config.first_frame.width = 32
+    config.sample.update({"num": 2, "long_frames": 192, "steps": 25})
     if variant == "full":
         config.model.size = 64
         config.model.width = 0.125

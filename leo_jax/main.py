@@ -1,4 +1,4 @@
-"""Training: `python -m leo_jax.main --config=configs/puppets.py --workdir=DIR [--config.a.b=value …]`."""
+"""Training: `python -m leo_jax.main --config=configs/puppets.py --workdir=DIR [--stages=…] [--config.a.b=value …]`."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from leo_jax import processes
+from leo_jax import hugepages, processes
 
 ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package runs from it
 DEFAULT = "configs/puppets.py"
@@ -21,8 +21,12 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR: Any = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs and pictures; a rerun goes on from there."
 )
-_ACCEPT_CHANGES = flags.DEFINE_bool("accept_changes", False, "Go on with checkpoints of another config.")
 _PROFILE = flags.DEFINE_string("profile", "", "START:STOP, steps of each stage to trace for TensorBoard's profiler.")
+_STAGES: Any = flags.DEFINE_list("stages", None, "Run these of the config's stages only, e.g. --stages=motion,sample.")
+_ANIMATOR: Any = flags.DEFINE_string(
+    "animator", None, "Folder of a model (`leo convert lia`) whose animator is taken instead of training one."
+)
+_ACCEPT_CHANGES = flags.DEFINE_bool("accept_changes", False, "Go on with results of another config.")
 flags.mark_flag_as_required("workdir")
 
 
@@ -37,16 +41,21 @@ def main(arguments: Sequence[str]) -> None:
 
     if jax.process_index() == 0:
         print(f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), {jax.process_count()} process(es)")
+    config = _CONFIG.value
+    if _STAGES.value is not None:
+        config.stages = tuple(_STAGES.value)
+    if _ANIMATOR.value is not None:
+        config.animator_from = _ANIMATOR.value
     if _PROFILE.value:
-        _CONFIG.value.profile = _PROFILE.value
+        config.profile = _PROFILE.value
     try:
-        folders = experiment.run(_CONFIG.value, _WORKDIR.value, accept_changes=_ACCEPT_CHANGES.value)
+        folders = experiment.run(config, _WORKDIR.value, accept_changes=_ACCEPT_CHANGES.value)
     except experiment.ConfigError as error:
         sys.exit(f"error: {error}")
     if jax.process_index() == 0:
         for name, folder in folders.items():
-            print(f"{name}: {folder} (checkpoints/, pictures/, metrics.jsonl, tensorboard/)")
-        print(f"try it: leo animate --model {folders['animator']} --source photo.jpg --driving clip.mp4 --out out.mp4")
+            print(f"{name}: {folder} ({', '.join(sorted(path.name for path in folder.iterdir()))[:100]})")
+        print(f"try it: leo animate --model {_WORKDIR.value} --source photo.jpg --driving clip.mp4 --out out.mp4")
 
 
 def join_others() -> None:
@@ -98,4 +107,5 @@ def start(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    hugepages.restart()
     start(sys.argv)

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from leo_jax import cli, weights
+from leo_jax import api, cli, weights
 from leo_jax.metrics import command
 from leo_jax.metrics.evaluate import Evaluation
+from leo_jax.metrics.generated import Choices
 from tests.test_report import RESULT
 
 
@@ -28,13 +29,14 @@ def test_flags_reach_the_measurement(asked, tmp_path, capsys):
         "evaluate", "--real=r", "--fake=f", "--protocol=digan-taichi", "--metrics=fvd, acd",
         "--override", "resolution=256", "trials=3",
         "--real_split=train", "--fake_stride=4", "--fake_range=-1,1", "--reid_weights=w.npz", "--skip_bad", "--seed=5",
-        "--no_cache", f"--out={tmp_path / 'r.json'}",
+        "--fake_count=99", "--unconditional", "--no_cache", f"--out={tmp_path / 'r.json'}",
     ])  # fmt: skip
     ((real, fake, options),) = asked
     assert (str(real.path), real.split, real.stride) == ("r", "train", None)
     assert (str(fake.path), fake.stride, fake.value_range) == ("f", 4, "-1,1")
     assert options["metrics"] == ["fvd", "acd"] and options["overrides"] == ("resolution=256", "trials=3")
     assert str(options["weight_files"]["reid"]) == "w.npz" and options["weight_files"]["i3d"] is None
+    assert options["choices"] == Choices(count=99, unconditional=True) and options["load_model"] is api.load
     settings = options["settings"]
     assert (settings.on_bad, settings.seed, settings.cache) == ("skip", 5, None)
     assert json.loads((tmp_path / "r.json").read_text())["seed"] == RESULT["seed"]

@@ -13,8 +13,8 @@ ROWS = [
     {"diffusion", "losses", "convert"},
     {"denoisers"},
     {"training", "sampling", "metrics"},
-    {"api"},
-    {"experiment", "report", "run_report"},
+    {"api", "run_report"},
+    {"experiment", "report"},
     {"main"},
     {"cli"},
 ]

@@ -35,8 +35,11 @@ def test_trains_from_another_folder_with_overrides(tmp_path):
         "animator.heldout_pairs": 2,
     }
     flags = [f"--config.{name}={value}" for name, value in overrides.items()]
-    done = run(tmp_path, "--config=configs/puppets.py", "--profile=1:2", *flags)
+    done = run(tmp_path, "--config=configs/puppets.py", "--stages=animator", "--profile=1:2", *flags)
     assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.is_dir()] == ["animator"], (
+        "a stage ran that was not asked for"
+    )
     folder = tmp_path / "run" / "animator"
     assert [row["step"] for row in read_rows(folder / "metrics.jsonl") if "loss" in row] == [1, 2, 3]
     assert weights.load_description(folder)["animator"]["size"] == 8
@@ -72,6 +75,15 @@ def test_wrong_environment_is_one_clear_line(variable, value, message, tmp_path,
     done = run(tmp_path, "--config=configs/puppets.py")
     assert done.returncode == 1
     assert done.stderr.startswith(message) and "Traceback" not in done.stderr
+
+
+def test_flags_reach_the_config(tmp_path):
+    done = run(tmp_path, "--config=configs/puppets.py", "--stages=animator,dancing")
+    assert done.returncode == 1 and done.stderr.startswith(
+        "error: config.stages = ('animator', 'dancing'): name some of"
+    )
+    done = run(tmp_path, "--config=configs/puppets.py", "--animator=nowhere")
+    assert done.returncode == 1 and done.stderr.startswith("error: animator_from = 'nowhere'")
 
 
 def test_unknown_override_is_an_error(tmp_path):

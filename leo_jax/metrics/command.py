@@ -4,13 +4,12 @@ import ast
 import dataclasses
 import importlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from leo_jax import weights
 from leo_jax.files import PathLike
-from leo_jax.metrics import paper, reconstruction, videos
-from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, PAIRED, Evaluation, Settings, evaluate, versions
+from leo_jax.metrics import generated, paper, reconstruction, videos, words
+from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, PAIRED, Evaluation, Settings, evaluate
 from leo_jax.metrics.protocols import PROTOCOLS, Protocol, protocol
 
 KEYPOINT_METRICS = {
@@ -24,9 +23,9 @@ class Side:
     """Where one side's videos are, and what only their owner knows about them.
 
     Attributes:
-      path: see `videos.open_videos`.
+      path: see `videos.open_videos`; of the generated side also a model.
       stride: source frames from one stored frame to the next; None is 1 where the protocol compares neighbouring frames, and
-        asked for where it does not.
+        asked for where it does not. A model knows its own.
       value_range: of float arrays.
       split: of prepared data.
     """
@@ -41,7 +40,8 @@ def run(
     real: Side | None, fake: Side | None, *, protocol_name: str | None = None, overrides: Sequence[str] = (),
     metrics: Sequence[str] = (), weight_files: Mapping[str, PathLike | None] | None = None,
     keypoints: tuple[PathLike, PathLike] | None = None, label: str | None = None, dataset: str | None = None,
-    settings: Settings | None = None,
+    settings: Settings | None = None, load_model: Callable[[PathLike], Any] | None = None,
+    choices: generated.Choices | None = None,
 ) -> Evaluation:  # fmt: skip
     """Everything between the command line and the result.
 
@@ -56,6 +56,8 @@ def run(
       label: what tables call the generated side.
       dataset: of `paper.DATASETS`, remembered for comparisons with the paper.
       settings: see `Settings`.
+      load_model: opens a `generated.Model` by its folder or name; without it the generated side has to be videos.
+      choices: how a model makes its videos; None is `Choices()`.
 
     Raises:
       ValueError, FileNotFoundError: saying what to change, and where weights come from.
@@ -79,7 +81,13 @@ def run(
     if real is None or fake is None:
         raise ValueError(f"{', '.join(of_videos)} compare videos: give a real and a fake side")
     loaded = {name: load_weights(name, files.get(name)) for name in sorted({NEEDS[m] for m in of_videos if m in NEEDS})}
-    first, second = (open_side(side, name, used, settings.on_bad) for side, name in ((real, "real"), (fake, "fake")))
+    first = open_side(real, "real", used, settings.on_bad)
+    if load_model is not None and (generated.is_model(fake.path) or not pathlib.Path(fake.path).exists()):
+        first, second = open_model(fake, first, used, of_videos, load_model, choices, settings.seed)
+    elif choices not in (None, generated.Choices()):
+        raise ValueError(f"{choices} tell a model how to make videos, {fake.path} is none")
+    else:
+        second = open_side(fake, "fake", used, settings.on_bad)
     evaluation = evaluate(first, second, used, of_videos, loaded, settings)
     result = {**evaluation.result, "label": label, "dataset": dataset}
     result["metrics"] = {**result["metrics"], **measured}
@@ -99,18 +107,46 @@ def _of_keypoints(metrics: Sequence[str], real: PathLike, fake: PathLike) -> dic
 
 def open_side(side: Side, name: str, used: Protocol | None, on_bad: str) -> videos.VideoSet:
     """The videos of one side. Raises ValueError if their spacing has to be stated, or if `path` is a model."""
-    stride = side.stride
-    if stride is None:
-        if name == "fake" and used is not None and used.spacing > 1:
-            raise ValueError(
-                f"{used.name} compares frames {used.spacing} source frames apart: state how far apart those in {side.path} "
-                f"are, --fake_stride=1 (then every {used.spacing}th is taken) or --fake_stride={used.spacing} (then all)"
-            )
-        stride = 1
+    if generated.is_model(side.path):
+        raise ValueError(
+            f"{side.path} is a model: give it as the generated side (--fake), or make videos with it first and give those"
+        )
+    if side.stride is None and name == "fake" and used is not None and used.spacing > 1:
+        raise ValueError(
+            f"{used.name} compares frames {used.spacing} source frames apart: state how far apart those in {side.path} "
+            f"are, --fake_stride=1 (then every {used.spacing}th is taken) or --fake_stride={used.spacing} (then all)"
+        )
+    return videos.open_videos(
+        side.path, stride=side.stride, value_range=side.value_range, split=side.split, on_bad=on_bad
+    )
+
+
+def open_model(
+    side: Side, real: videos.VideoSet, used: Protocol | None, metrics: Sequence[str],
+    load_model: Callable[[PathLike], Any], choices: generated.Choices | None, seed: int,
+) -> tuple[videos.VideoSet, videos.VideoSet]:  # fmt: skip
+    """Both sides where the second is made by a model: new videos, or reconstructions of the real ones for PAIRED metrics."""
     path = pathlib.Path(side.path)
-    if (path / weights.MODEL_FILE).is_file() or (path / "checkpoints").is_dir():
-        raise ValueError(f"{path} is a model: make videos with it first, and give their folder")
-    return videos.open_videos(path, stride=stride, value_range=side.value_range, split=side.split, on_bad=on_bad)
+    try:
+        model: generated.Model = load_model(side.path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(str(error) if path.exists() else f"no videos at {path}, and {error}") from error
+    where = path if path.exists() else pathlib.Path(getattr(model, "directory", path))
+    paired = [name for name in metrics if name in PAIRED]
+    if not paired and used is not None:
+        made = generated.videos_of(
+            model, where, real, used, choices or generated.Choices(), stride=side.stride, seed=seed
+        )
+        return real, made
+    if paired != list(metrics):
+        raise ValueError(
+            f"{', '.join(paired)} measure a model's reconstructions of the real videos, "
+            f"{', '.join(name for name in metrics if name not in paired)} new videos: ask for them in two runs"
+        )
+    size = f"{model.size}x{model.size}"
+    if "identity" in paired and real.sizes != [size]:
+        raise ValueError(f"identity needs real videos of the model's {size} px, these have {', '.join(real.sizes)}")
+    return generated.reconstructions(model, where, real)
 
 
 def load_weights(name: str, path: PathLike | None) -> dict[str, Any]:
@@ -157,5 +193,5 @@ def _keypoints_alone(measured, keypoints, label, dataset, settings: Settings) ->
         "format": FORMAT, "metrics": measured, "label": label, "dataset": dataset,
         "protocol": {"name": "pose-evaluation", "in_words": "keypoints and features as a detector gave them, frame by frame"},
         "real": sides[0], "fake": sides[1], "warnings": [], "seed": settings.seed, "weights": {},
-        "versions": versions(), "seconds": 0.0,
+        "versions": words.versions(), "seconds": 0.0,
     }  # fmt: skip

@@ -1,34 +1,28 @@
 """One evaluation: two sets of videos, a protocol, and every choice and doubt beside the numbers."""
 
 import dataclasses
-import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import flax
-import jax
 import numpy as np
 
-import leo_jax
 from leo_jax.files import PathLike
-from leo_jax.metrics import clips, content, features, preprocess, reconstruction, uncertainty
+from leo_jax.metrics import clips, content, features, preprocess, reconstruction, uncertainty, words
 from leo_jax.metrics.frechet import frechet_distance
 from leo_jax.metrics.kernel import kernel_distance
-from leo_jax.metrics.protocols import REAL_CLIPS, RESIZES, Protocol
+from leo_jax.metrics.protocols import Protocol
 from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.metrics.words import DISTANCES
 from leo_jax.progress import Bar, progress_bar
 from leo_jax.video import BadVideo
 
 FORMAT = "leo_jax evaluation, version 1"
-DISTANCES = ("fvd", "kvd")
 CONTENT = {"acd-face": "face", "acd-body": "body"}
 PAIRED = ("l1", "lpips", "identity")
 METRICS = (*DISTANCES, *CONTENT, *PAIRED)
 NEEDS = {"fvd": "i3d", "kvd": "i3d", "acd-face": "face", "acd-body": "reid", "lpips": "lpips"}  # which weights
 SAMPLES = 4  # clips of each side that a report shows
-USUAL = 2048  # clips of each side in every paper's FVD
 WHOLE = {"name": "whole videos", "in_words": "videos paired by name, all frames, as they are stored"}
 
 
@@ -89,16 +83,20 @@ class _Side:
             )
         self.draws = clips.draws(len(self.clips), protocol, settings.seed, name)
 
-    def extract(self, network: features.Network, what: str, most: int | None = None) -> features.Features:
-        """Features of the clips that the trials (the first `most` of them) take."""
-        wanted = np.unique(np.concatenate(self.draws[:most]))
-        with _bar(self.settings, len(wanted), f"{what}, {self.name}") as bar:
-            found = features.extract(
-                self.videos, [self.clips[i] for i in wanted], self.protocol, network,
+    def extract(self, networks: Mapping[str, tuple[features.Network, int | None]]) -> dict[str, features.Features]:
+        """Features by each network, of the clips that the trials (the first so many of them) take."""
+        wanted = {
+            name: (network, [self.clips[i] for i in np.unique(np.concatenate(self.draws[:most]))])
+            for name, (network, most) in networks.items()
+        }
+        total = sum(len(some) for _, some in wanted.values())
+        with _bar(self.settings, total, f"{' and '.join(wanted)}, {self.name}") as bar:
+            found = features.extract_all(
+                self.videos, list(wanted.values()), self.protocol,
                 cache=self.settings.cache, on_bad=self.settings.on_bad, progress=bar.update,
             )  # fmt: skip
-        self.skipped += [entry for entry in found.skipped if entry not in self.skipped]
-        return found
+        self.skipped += [entry for entry in found[0].skipped if entry not in self.skipped]
+        return dict(zip(wanted, found, strict=True))
 
     def trial(self, number: int, found: features.Features) -> np.ndarray:
         """The rows of `found` that a trial takes, unreadable videos' left out."""
@@ -115,8 +113,8 @@ class _Side:
 
     def describe(self) -> dict[str, Any]:
         """What a result says of this side."""
-        told = describe(self.videos)
-        told |= {"clips": len(self.clips), "clips_compared": len(self.draws[0]), "stride": self.videos.stride}
+        told = words.describe(self.videos)
+        told |= {"clips": len(self.clips), "clips_compared": len(self.draws[0])}
         return told | {"skipped": [*told["skipped"], *map(list, self.skipped)]}
 
 
@@ -152,20 +150,25 @@ def evaluate(
         if protocol is None:
             raise ValueError(f"{', '.join(by_clips)}: say under which protocol")
         sides, found = _by_clips(real, fake, protocol, by_clips, weights, settings)
-        told, warnings = dataclasses.asdict(protocol) | {"in_words": in_words(protocol)}, _warnings(found, protocol)
+        told = dataclasses.asdict(protocol) | {"in_words": words.in_words(protocol)}
+        warnings = words.warnings_of_numbers(found, protocol)
     if by_videos:
         found |= _by_videos(real, fake, by_videos, weights, settings)
+    described = {s.name: s.describe() for s in sides} or {"real": words.describe(real), "fake": words.describe(fake)}
     result = {
         "format": FORMAT,
         "metrics": found,
         "protocol": told,
-        "real": sides[0].describe() if sides else describe(real),
-        "fake": sides[1].describe() if sides else describe(fake),
-        "warnings": [*warnings, *_warnings_of_files(real, fake, sides)],
+        **described,
+        "warnings": [
+            *warnings,
+            *words.warnings_of_files(real, fake, {k: len(v["skipped"]) for k, v in described.items()}),
+        ],
         "seed": settings.seed,
         "error_bars": {"bootstrap_draws": settings.bootstrap, "floor_draws": settings.floor},
+        "bad_videos": {"error": "end the run", "skip": "are left out"}[settings.on_bad],
         "weights": {NEEDS[m]: features.tree_fingerprint(weights[NEEDS[m]]) for m in metrics if m in NEEDS},
-        "versions": versions(),
+        "versions": words.versions(),
         "seconds": round(time.monotonic() - started, 1),
     }
     return Evaluation(result, {side.name: side.samples() for side in sides} or _paired_samples(real, fake))
@@ -186,21 +189,25 @@ def _by_clips(
             "override its resolution, or bring both to one size"
         )
     first, second = (_Side(name, side, protocol, settings) for name, side in (("real", real), ("fake", fake)))
-    found: dict[str, Any] = {}
-    if wanted := [m for m in DISTANCES if m in metrics]:
-        network = features.I3DNetwork(weights["i3d"], protocol, settings.batch_size)
-        found |= _distances(first, second, network, wanted, protocol, settings)
+    networks: dict[str, tuple[features.Network, int | None]] = {}  # and how many trials' clips they are shown
+    distances = [m for m in DISTANCES if m in metrics]
+    if distances:
+        networks["I3D"] = (features.I3DNetwork(weights["i3d"], protocol, settings.batch_size), None)
     for metric in (m for m in CONTENT if m in metrics):
         judge = content.ContentNetwork(CONTENT[metric], weights[NEEDS[metric]], unit_vectors=settings.unit_vectors)
-        found[metric] = _content([first, second], judge, metric)
+        networks[metric] = (judge, 1)
+    x, y = first.extract(networks), second.extract(networks)
+    found = _distances(first, second, x["I3D"], y["I3D"], distances, settings) if distances else {}
+    for metric in (name for name in networks if name != "I3D"):
+        found[metric] = _content(x[metric], y[metric], networks[metric][0])
     return [first, second], found
 
 
 def _distances(
-    real: _Side, fake: _Side, network: features.Network, wanted: list[str], protocol: Protocol, settings: Settings
+    real: _Side, fake: _Side, x: features.Features, y: features.Features, wanted: list[str], settings: Settings
 ) -> dict[str, Any]:
-    """FVD and KVD over the trials, with their error bars."""
-    x, y = real.extract(network, "I3D features"), fake.extract(network, "I3D features")
+    """FVD and KVD over the trials, with their error bars; `x` and `y` are I3D's features of the two sides."""
+    protocol = real.protocol
     measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         "fvd": lambda a, b: frechet_distance(a, b, ddof=protocol.ddof),
         "kvd": kernel_distance,
@@ -242,16 +249,15 @@ def _distances(
     return found
 
 
-def _content(sides: Sequence[_Side], network: content.ContentNetwork, metric: str) -> dict[str, Any]:
+def _content(real: features.Features, fake: features.Features, network: features.Network) -> dict[str, Any]:
     """ACD of both sides: the generated one's is the result, the real one's says what is natural."""
-    found = {side.name: side.extract(network, metric, most=1).values[:, 0] for side in sides}
-    fake = found["fake"].astype(np.float64)
+    values = fake.values[:, 0].astype(np.float64)
     return {
-        "value": float(fake.mean()),
-        "standard_error": float(fake.std(ddof=1) / np.sqrt(len(fake))) if len(fake) > 1 else None,
-        "real": float(found["real"].astype(np.float64).mean()),
-        "clips_fake": len(fake),
-        "clips_real": len(found["real"]),
+        "value": float(values.mean()),
+        "standard_error": float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None,
+        "real": float(real.values[:, 0].astype(np.float64).mean()),
+        "clips_fake": len(values),
+        "clips_real": len(real.values),
         "network": network.fingerprint,
     }
 
@@ -299,95 +305,6 @@ def _whole(video: Video) -> np.ndarray:
 def _mean(values: Sequence[float]) -> dict[str, Any]:
     error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return {"value": float(np.mean(values)), "standard_error": error, "videos": len(values)}
-
-
-def _warnings(found: Mapping[str, Any], protocol: Protocol | None) -> list[str]:
-    """What the number of clips does to the numbers."""
-    some = next((found[name] for name in DISTANCES if name in found), None)
-    if some is None or protocol is None:
-        return []
-    told = []
-    n, d = min(some["clips_real"], some["clips_fake"]), some["dimensions"]
-    if n < USUAL:
-        told.append(
-            f"{some['clips_real']} real and {some['clips_fake']} generated clips, where the field compares {USUAL}: FVD rises "
-            "as N falls, compare it only at equal N (KVD is unbiased, but noisier)"
-        )
-    if n < d:
-        told.append(f"fewer clips than the {d} dimensions of the features: the covariances are singular")
-    if protocol.trials > 1 and not some["redrawn"]:
-        told.append("every clip is compared in every trial: no ± from re-draws, see the standard error")
-    elif protocol.trials > 1 and some["redrawn"] != ["real", "fake"]:
-        told.append(f"± is over new draws of the {some['redrawn'][0]} side alone, the other has no more clips")
-    line = some.get("extrapolated")
-    if line and line["sizes"][-1] < d:
-        told.append(
-            f"FVD at N = ∞ is fitted down to {line['sizes'][-1]} clips, where the 1/N law need not hold ({d} dimensions)"
-        )
-    return told
-
-
-def _warnings_of_files(real: VideoSet, fake: VideoSet, sides: Sequence[_Side]) -> list[str]:
-    """What the files do to the numbers."""
-    told = []
-    if {v.lossless for v in real.videos} != {v.lossless for v in fake.videos}:
-        told.append(
-            f"real frames are stored as {', '.join(real.storages)}, generated ones as {', '.join(fake.storages)}: lossy "
-            "compression of one side alone changes every metric"
-        )
-    if real.sizes != fake.sizes or len(real.sizes) > 1:
-        told.append(f"frames of {real.sizes} px against {fake.sizes} px, resized to one size: blur differs")
-    if real.fingerprint == fake.fingerprint:
-        told.append("both sides are the same videos")
-    for name, videos in (("real", real), ("fake", fake)):
-        count = len(videos.skipped) + sum(len(side.skipped) for side in sides if side.name == name)
-        if count:
-            told.append(f"{count} {name} videos were left out, the result lists them")
-    return told
-
-
-def in_words(protocol: Protocol) -> str:
-    """The protocol as a sentence."""
-    p = protocol
-    apart = "neighbouring" if p.spacing == 1 else f"{p.spacing} source frames apart"
-    real = REAL_CLIPS[p.real_clips].format(chunk=p.frames * p.spacing, clips=p.spacing, count=p.count)
-    side = f"cropped and resized to {p.resolution} px" if p.resolution else "at their own size"
-    repeats = f", {p.trials} times with clips drawn anew" if p.trials > 1 else ", once"
-    rounded = "truncated" if p.rounding == "truncate" else "rounded"
-    return (
-        f"clips of {p.frames} frames, {apart}; real: {real}; generated: the first clip of each video; {p.count} of each, or "
-        f"what there is{repeats}; frames {side}, {rounded} to 8 bits, then {RESIZES[p.resize]}; I3D Kinetics-400 logits, batch "
-        f"norm eps {p.epsilon:g}; covariance divided by N{' - 1' * p.ddof}; kernel of degree 3, gamma 1/D, coef0 1, unbiased "
-        "over all"
-    )
-
-
-def versions() -> dict[str, str]:
-    """What computed it."""
-    device = jax.local_devices()[0]
-    return {
-        "leo_jax": leo_jax.__version__,
-        "jax": jax.__version__,
-        "flax": flax.__version__,
-        "numpy": np.__version__,
-        "python": sys.version.split()[0],
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": f"{len(jax.local_devices())} x {device.device_kind}",
-    }
-
-
-def describe(videos: VideoSet) -> dict[str, Any]:
-    """What a result says of a set of videos."""
-    return {
-        "where": videos.where,
-        "videos": len(videos.videos),
-        "frames": sum(videos.lengths),
-        "sizes": videos.sizes,
-        "stored_as": videos.storages,
-        "value_range": videos.value_range,
-        "fingerprint": videos.fingerprint,
-        "skipped": [list(entry) for entry in videos.skipped],
-    }
 
 
 def _bar(settings: Settings, total: int, what: str, unit: str = "clip") -> Bar:

@@ -29,6 +29,7 @@ from leo_jax.models.frozen.i3d import I3D
 from leo_jax.video import BadVideo
 
 READ_BYTES = 1 << 29  # decoded frames of one video held at a time
+FEATURES_VERSION = 2  # to be raised when frames reach a network in another way than before
 SAVE_SECONDS = 60.0  # how much work an interrupted run may lose
 
 
@@ -99,46 +100,89 @@ def extract(
     videos: VideoSet, clips: Sequence[Clip], protocol: Protocol, network: Network, *,
     cache: PathLike | None = None, on_bad: str = "error", progress: Callable[[int], None] = lambda done: None,
 ) -> Features:  # fmt: skip
-    """Features of `clips`, from the cache where they are there.
+    """Features of `clips` by one network: see `extract_all`."""
+    return extract_all(videos, [(network, clips)], protocol, cache=cache, on_bad=on_bad, progress=progress)[0]
+
+
+def extract_all(
+    videos: VideoSet, wanted: Sequence[tuple[Network, Sequence[Clip]]], protocol: Protocol, *,
+    cache: PathLike | None = None, on_bad: str = "error", progress: Callable[[int], None] = lambda done: None,
+) -> list[Features]:  # fmt: skip
+    """Features by several networks, from the cache where they are there; a video is read (or made) once for all of them.
 
     Args:
       videos: one side.
-      clips: which of its clips.
+      wanted: each network with the clips that it is to see.
       protocol: how frames are prepared.
-      network: I3D.
       cache: folder of computed features; None keeps none.
       on_bad: "error", or "skip" to leave out clips of unreadable videos.
-      progress: called with the number of clips just finished.
+      progress: called with the number of clips that a network has just finished.
+
+    Returns:
+      The features by each network.
 
     Raises:
       BadVideo: a video cannot be decoded, or has frames of another size than the others.
       ValueError: no clip is left.
     """
-    store = Store(cache, cache_key(videos, protocol, network.fingerprint))
-    known = store.load()
-    wanted = sorted(set(clips) - set(known))
-    progress(len(clips) - len(wanted))
+    jobs = [
+        _Job(network, clips, Store(cache, cache_key(videos, protocol, network.fingerprint)))
+        for network, clips in wanted
+    ]
+    progress(sum(len(job.clips) - len(job.missing) for job in jobs))
     bad: dict[int, str] = {}
     saved = time.monotonic()
-    for some, frames in _batches(_frames(videos, wanted, protocol, bad, on_bad), network.batch_size):
-        known.update(zip(some, network(frames), strict=True))
-        progress(len(some))
+    missing = sorted(set().union(*(job.missing for job in jobs)))
+    for some, frames in _batches(_frames(videos, missing, protocol, bad, on_bad), max(n.batch_size for n, _ in wanted)):
+        for job in jobs:
+            progress(job.run(some, frames))
         if time.monotonic() - saved > SAVE_SECONDS:
-            store.save(known)
+            _save(jobs)
             saved = time.monotonic()
-    if wanted:
-        store.save(known)
-    kept = [clip for clip in clips if clip.video not in bad]
+    _save(jobs)
+    return [_found(job, videos, bad) for job in jobs]
+
+
+class _Job:
+    """One network's part of an extraction."""
+
+    def __init__(self, network: Network, clips: Sequence[Clip], store: "Store"):
+        self.network, self.clips, self.store = network, clips, store
+        self.known = store.load()
+        self.missing = set(clips) - set(self.known)
+        self.new = 0
+
+    def run(self, clips: Sequence[Clip], frames: UInt8[np.ndarray, "n t h w 3"]) -> int:
+        """Computes those that are missing; returns how many."""
+        rows = [row for row, clip in enumerate(clips) if clip in self.missing]
+        for start in range(0, len(rows), self.network.batch_size):
+            part = rows[start : start + self.network.batch_size]
+            whole = len(part) == len(clips)
+            self.known.update(
+                zip([clips[i] for i in part], self.network(frames if whole else frames[part]), strict=True)
+            )
+        self.new += len(rows)
+        return len(rows)
+
+
+def _save(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        if job.new:
+            job.store.save(job.known)
+
+
+def _found(job: _Job, videos: VideoSet, bad: Mapping[int, str]) -> Features:
+    kept = [clip for clip in job.clips if clip.video not in bad]
     if not kept:
         reason = f": all {len(bad)} videos are unreadable, the first: {next(iter(bad.values()))}" if bad else ""
         raise ValueError(f"no clips left of {videos.where}{reason}")
     order = {name: i for i, name in enumerate(dict.fromkeys(v.group for v in videos.videos))}
     return Features(
-        values=np.stack([known[clip] for clip in kept]),
+        values=np.stack([job.known[clip] for clip in kept]),
         clips=kept,
         groups=np.array([order[videos.videos[clip.video].group] for clip in kept], int),
         skipped=[(videos.videos[i].name, reason) for i, reason in sorted(bad.items())],
-        computed=len([clip for clip in wanted if clip in known]),
+        computed=job.new,
     )
 
 
@@ -231,7 +275,9 @@ class Store:
 def cache_key(videos: VideoSet, protocol: Protocol, weights_fingerprint: str) -> dict[str, Any]:
     """All that features depend on, besides the clip."""
     preparation = {name: getattr(protocol, name) for name in ("resolution", "rounding", "resize", "epsilon")}
-    return {"weights": weights_fingerprint, "data": videos.fingerprint, "range": videos.value_range, **preparation}
+    names = hashlib.sha256("\n".join(video.name for video in videos.videos).encode()).hexdigest()  # clips count them
+    data = {"data": videos.fingerprint, "videos": names, "range": videos.value_range}
+    return {"version": FEATURES_VERSION, "weights": weights_fingerprint, **data, **preparation}
 
 
 def default_cache() -> pathlib.Path:

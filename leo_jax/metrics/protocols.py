@@ -4,6 +4,7 @@ Papers' numbers differ by 1 to 900 points for want of these; docs/evaluation.md 
 """
 
 import dataclasses
+import math
 from typing import Any
 
 from leo_jax.models.frozen.i3d import FRAMES
@@ -69,9 +70,11 @@ class Protocol:
                 raise ValueError(f"{what}={value!r} is none of {sorted(allowed)}")
         if self.frames < FRAMES:
             raise ValueError(f"frames={self.frames}: I3D needs clips of {FRAMES} or more frames")
-        for what in ("spacing", "count", "trials"):
-            if getattr(self, what) < 1:
+        for what in ("spacing", "count", "trials", "resolution"):
+            if getattr(self, what) is not None and getattr(self, what) < 1:
                 raise ValueError(f"{what}={getattr(self, what)} must be 1 or more")
+        if not 0 < self.epsilon < math.inf:
+            raise ValueError(f"epsilon={self.epsilon} must be above 0")
         if self.ddof not in (0, 1):
             raise ValueError(f"ddof={self.ddof} must be 0 (divide by N) or 1 (by N - 1)")
 
@@ -82,12 +85,23 @@ class Protocol:
 
     def override(self, **changes: Any) -> "Protocol":
         """The protocol with other values, and a name that says so. Raises ValueError on unknown fields."""
-        unknown = set(changes) - {field.name for field in dataclasses.fields(self)} | {"name"} & set(changes)
-        if unknown:
-            raise ValueError(f"a protocol has no field {sorted(unknown)} that can be set")
+        kinds = {field.name: field.type for field in dataclasses.fields(self) if field.name != "name"}
+        if unknown := set(changes) - set(kinds):
+            raise ValueError(f"a protocol has no field {sorted(unknown)} that can be set: there are {', '.join(kinds)}")
+        for key, value in changes.items():
+            if not _is_a(value, kinds[key]):
+                raise ValueError(f"{key}={value!r} must be a value like {getattr(self, key)!r}")
         changed = {key: value for key, value in changes.items() if value != getattr(self, key)}
+        if "epsilon" in changed:
+            changed["epsilon"] = float(changed["epsilon"])
         suffix = "".join(f"+{key}={value}" for key, value in changed.items())
         return dataclasses.replace(self, name=self.name + suffix, **changed)
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether `value` may stand in a field of this type; whole numbers may for others, truth values for none."""
+    allowed: Any = {float: (int, float), tuple[str, ...]: tuple}.get(kind, kind)
+    return isinstance(value, allowed) and not isinstance(value, bool)
 
 
 _DIGAN = Protocol(

@@ -52,8 +52,9 @@ def decide(videos: Sequence[FloatFrames], stated: str | None, where: str) -> tup
     seen = f"values from {low:.4g} to {high:.4g}"
     if stated is not None:
         return RANGES[stated], f"{stated} (stated; {seen})"
-    # All videos of a set in [0, 1] could only be [-1, 1] if no pixel of any were darker than mid-grey.
-    if low < 0 and _fits(low, high, "-1,1"):
+    # Values a little below 0 may as well be [0, 1] overshot by a network or a resize, so that -1,1 wants clear ones. All
+    # videos of a set in [0, 1] could only be [-1, 1] if no pixel of any were darker than mid-grey.
+    if low < -0.5 and _fits(low, high, "-1,1"):
         found = "-1,1"
     elif high > 2 and _fits(low, high, "0,255"):
         found = "0,255"

@@ -9,7 +9,7 @@ import hashlib
 import json
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from leo_jax import files, video
 from leo_jax.metrics import preprocess
 from leo_jax.metrics.reconstruction import stem
 from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.progress import progress_bar
 
 TEMPLATE = pathlib.Path(__file__).parents[1] / "assets" / "study.html"
 KEY_FORMAT = "leo_jax study key, version 1"
@@ -40,7 +41,7 @@ class Share(NamedTuple):
 
 def make(
     a: VideoSet, b: VideoSet, out: files.PathLike, *, fps: float = 25.0, count: int | None = None, frames: int | None = None,
-    seed: int = 0, progress: Callable[[int], None] = lambda done: None,
+    seed: int = 0, progress: bool = False,
 ) -> pathlib.Path:  # fmt: skip
     """Writes `out`/index.html, which holds everything, and `out`/key.json.
 
@@ -52,7 +53,7 @@ def make(
       count: of pairs; None takes all there are.
       frames: both videos of a pair are cut to it, and always to the shorter one.
       seed: of pairing and hiding.
-      progress: called with 1 after each pair.
+      progress: show a bar.
 
     Returns:
       The page.
@@ -69,14 +70,14 @@ def make(
     if count is not None:
         matched = [matched[i] for i in np.sort(random.permutation(len(matched))[:count])]
     shown, key = [], []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, progress_bar(len(matched), "study", "pair", shown=progress) as bar:
         for number, pair in enumerate(matched):
             hidden = ["x", "y"] if random.random() < 0.5 else ["y", "x"]
             length = min(v.length for v in pair) if frames is None else min(frames, *(v.length for v in pair))
             uris = [_as_mp4(v, length, fps, pathlib.Path(folder)) for v in pair]
             shown.append({"id": number, **dict(zip(hidden, uris, strict=True))})
             key.append({"id": number, "a": pair[0].name, "b": pair[1].name, "a_is": hidden[0]})
-            progress(1)
+            bar.update()
     identity = hashlib.sha256(json.dumps([a.fingerprint, b.fingerprint, key, fps]).encode()).hexdigest()[:16]
     study = {"id": identity, "questions": QUESTIONS, "pairs": shown}
     content = json.dumps(study).replace("</", "<\\/")  # so that no text can end the page's script element

@@ -3,12 +3,14 @@
 A generating model enters as `from_function`: it is asked for whole videos in order, so that it can make them in batches.
 """
 
+import bisect
 import dataclasses
 import functools
 import hashlib
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Real
@@ -66,11 +68,12 @@ class VideoSet:
 
     Attributes:
       where: path or description.
-      videos: sorted by name.
+      videos: sorted by name, as plain text: protocols that take the first 2048 mean that order.
       stride: source frames from one stored frame to the next.
       fingerprint: hash of the content (of a file: its name, size and both ends).
       value_range: what the values were taken for.
       skipped: (name, reason) of the videos left out.
+      made: how a model made them; None for stored ones.
     """
 
     where: str
@@ -79,6 +82,7 @@ class VideoSet:
     fingerprint: str
     value_range: str = "0–255 (uint8)"
     skipped: tuple[tuple[str, str], ...] = ()
+    made: Mapping[str, Any] | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -97,14 +101,19 @@ class VideoSet:
 
 
 def open_videos(
-    path: PathLike, *, stride: int = 1, value_range: str | None = None, split: str | None = None, on_bad: str = "error"
+    path: PathLike,
+    *,
+    stride: int | None = None,
+    value_range: str | None = None,
+    split: str | None = None,
+    on_bad: str = "error",
 ) -> VideoSet:
     """Finds the videos at `path`.
 
     Args:
       path: a prepared data set; or a folder, searched to any depth for video files, .gif, .npz or .npy, and folders of
         images (each is one video, frames in the order of the numbers in their names); or one such file.
-      stride: source frames from one stored frame to the next.
+      stride: source frames from one stored frame to the next; None is 1, and refused for data prepared at another rate.
       value_range: of float arrays: "0,255", "0,1" or "-1,1"; None detects it, and refuses where it is not certain.
       split: of a prepared data set with several.
       on_bad: "error", or "skip" to leave out unreadable videos and list them.
@@ -137,8 +146,8 @@ def open_videos(
     floats = [v.read for v in found if isinstance(v.read, ranges.FloatFrames)]
     scale, told = ranges.decide(floats, value_range, str(path))
     videos = [dataclasses.replace(v, read=v.read.scaled(scale)) if v.read in floats else v for v in found]
-    videos.sort(key=lambda v: video.natural_key(v.name))
-    return VideoSet(str(path), tuple(videos), stride, fingerprint(path), told, tuple(skipped))
+    videos.sort(key=lambda v: v.name)
+    return VideoSet(str(path), tuple(videos), stride or 1, fingerprint(path), told, tuple(skipped))
 
 
 def from_arrays(
@@ -300,28 +309,68 @@ def _array_video(name: str, load: Callable[[], np.ndarray], shape: tuple[int, ..
     return Video(name, *shape[:3], "raw", name, ranges.FloatFrames(name, load))
 
 
-def _prepared(path: pathlib.Path, content: manifest.Manifest, split: str | None, stride: int) -> VideoSet:
-    """The records of a prepared data set, each a video; those of one source are one group."""
+def _prepared(path: pathlib.Path, content: manifest.Manifest, split: str | None, stride: int | None) -> VideoSet:
+    """The videos of a prepared data set; those of one source are one group."""
     splits = sorted(content.splits)
     if split is None and len(splits) > 1:
-        raise ValueError(f"{path} has the splits {splits}: say which (the paper's experiments use train)")
+        raise ValueError(
+            f"{path} has the splits {splits}: say which, as in --real_split=train (the paper's experiments use train)"
+        )
     split = split or splits[0]
     opened = source.open_split(path, split)
+    options = content.splits[split].options
+    if stride is None and options.get("fps"):
+        raise ValueError(
+            f"{path} was prepared at {options['fps']:g} frames a second, whatever its videos had: say how many source "
+            "frames apart its frames are to be taken for, as in --real_stride=1"
+        )
+    # `leo prepare` cuts long videos into records; the protocols speak of videos. Boxes cut clips that may touch, though.
+    joined = "crop" in options and not options["crop"].startswith("boxes:")
+    by_video: dict[str, list[_Piece]] = {}
+    for i in range(len(opened)):
+        record = records.decode(opened[i])
+        piece = _Piece(
+            record.start, record.end, i, len(record.frames), record.id, record.source, record.height, record.width,
+            "png" if record.frames[0].startswith(b"\x89PNG") else "jpeg", bool(record.extras),
+        )  # fmt: skip
+        by_video.setdefault(record.source if joined else record.id, []).append(piece)
+    videos = [_of_pieces(opened, sorted(pieces)) for pieces in by_video.values()]
+    digest = hashlib.sha256("\n".join(shard.sha256 for shard in content.splits[split].shards).encode()).hexdigest()
+    videos.sort(key=lambda v: v.name)
+    return VideoSet(f"{path} ({split})", tuple(videos), stride or 1, digest)
 
-    def read(i: int, name: str, indices: Sequence[int]) -> Frames:
+
+class _Piece(NamedTuple):
+    """What is to be known of a record: its range in the source, its number, frames, and so on."""
+
+    start: int
+    end: int
+    number: int
+    frames: int
+    id: str
+    source: str
+    height: int
+    width: int
+    storage: str
+    truth: bool
+
+
+def _of_pieces(opened: source.TFRecordSource, pieces: Sequence[_Piece]) -> Video:
+    """One video of consecutive records."""
+    first, last = pieces[0], pieces[-1]
+    name = first.id if len(pieces) == 1 else f"{first.source}#{first.start:06d}-{last.end:06d}"
+    begins = np.cumsum([0, *(piece.frames for piece in pieces)]).tolist()
+
+    def read(indices: Sequence[int]) -> Frames:
+        places = [(bisect.bisect_right(begins, t) - 1, t) for t in indices]
         try:
-            return np.stack([records.decode_frame(opened.frame(i, t)) for t in indices])
+            return np.stack([records.decode_frame(opened.frame(pieces[k].number, t - begins[k])) for k, t in places])
         except ValueError as error:
             raise BadVideo(name, str(error)) from error
 
-    videos = []
-    for i in range(len(opened)):
-        record = records.decode(opened[i])
-        storage = "png" if record.frames[0].startswith(b"\x89PNG") else "jpeg"
-        reader = functools.partial(read, i, record.id)
-        size = (len(record.frames), record.height, record.width)
-        truth = functools.partial(lambda i: records.decode(opened[i]).extras, i) if record.extras else None
-        videos.append(Video(record.id, *size, storage, record.source, reader, truth))
-    digest = hashlib.sha256("\n".join(shard.sha256 for shard in content.splits[split].shards).encode()).hexdigest()
-    videos.sort(key=lambda v: video.natural_key(v.name))
-    return VideoSet(f"{path} ({split})", tuple(videos), stride, digest)
+    def truth() -> Mapping[str, np.ndarray]:
+        return records.decode(opened[first.number]).extras
+
+    storage = "+".join(sorted({piece.storage for piece in pieces}))
+    known = truth if len(pieces) == 1 and first.truth else None
+    return Video(name, begins[-1], first.height, first.width, storage, first.source, read, known)

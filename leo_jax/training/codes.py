@@ -55,7 +55,7 @@ class Encoder:
         self._threads = threads or max(1, min(16, os.cpu_count() or 1))
 
         @functools.partial(jax.jit, out_shardings=along_batch(mesh))
-        def encode(params: PyTree, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b d"]:
+        def encode(params: PyTree, images: UInt8[Array, "b h w 3"]) -> Any:
             return animator.apply({"params": params}, to_float(images), method="codes")
 
         self._encode = encode
@@ -98,6 +98,7 @@ class Encoder:
 class Job:
     """One shard of the data and the shard of its codes."""
 
+    name: str  # the data set's
     split: str
     source: str
     path: pathlib.Path
@@ -115,7 +116,7 @@ def plan(data: files.PathLike, out: files.PathLike) -> list[Job]:
         for i, shard in enumerate(content.shards):
             path = pathlib.Path(out) / f"{found.name}-{split}-{i:05d}-of-{len(content.shards):05d}.tfrecord"
             place = storage.join(data, shard.file)
-            jobs.append(Job(split, place, path, shard.frames, (shard.file, shard.sha256)))
+            jobs.append(Job(found.name, split, place, path, shard.frames, (shard.file, shard.sha256)))
     return jobs
 
 
@@ -128,8 +129,7 @@ def begin(data: files.PathLike, out: files.PathLike) -> None:
     """Makes `out` and clears it of what a killed run was writing. Before any process writes."""
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    for split, jobs in itertools.groupby(plan(data, out), key=lambda job: job.split):
-        name = manifest.load(data).name
+    for (name, split), jobs in itertools.groupby(plan(data, out), key=lambda job: (job.name, job.split)):
         writing.check_belongs(out, name, split, [job.path for job in jobs])
 
 
@@ -163,17 +163,15 @@ def finish(data: files.PathLike, out: files.PathLike, options: dict[str, Any]) -
     Raises:
         ValueError: a shard is missing.
     """
-    out = pathlib.Path(out)
-    found = manifest.load(data)
-    made = None
-    for split, jobs in itertools.groupby(plan(data, out), key=lambda job: job.split):
+    out, made = pathlib.Path(out), None
+    for (name, split), jobs in itertools.groupby(plan(data, out), key=lambda job: (job.name, job.split)):
         notes = []
         for job in jobs:
             note = writing.finished(job.path, [job.identity], options)
             if note is None:
                 raise ValueError(f"{job.path} is missing: all processes have to write to the same folder")
             notes.append(note)
-        made = writing.update_manifest(out, found.name, split, notes, options)
+        made = writing.update_manifest(out, name, split, notes, options)
     assert made is not None
     mean, std, fps = statistics(open_split(out, "train"))
     weights.save_tree(out / STATISTICS, {"mean": mean, "std": std})

@@ -1,6 +1,7 @@
 """What a denoiser makes, beside what is real: sheets for a person to look at while it trains."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,15 +38,15 @@ def make_picture(
         render: (image, codes) → frames, all bytes.
         steps: of DDIM.
     """
-    number = len(examples["codes"])
-    keys = jax.random.split(jax.random.key(0), number)
+    keys = jax.random.split(jax.random.key(0), len(examples["codes"]))
+    draw: Any = denoiser.sample  # of whichever kind
 
     @jax.jit
     def sample(params: PyTree, frozen: PyTree, batch: PyTree) -> tuple[Array, Array]:
         """(standardised real codes, what was made: standardised codes or images)."""
         ready = prepared(frozen, batch)
         condition = condition_of(denoiser, ready["codes"])
-        return ready["codes"], denoiser.sample(params, keys, condition, Sampling(steps))
+        return ready["codes"], draw(params, keys, condition, Sampling(steps))
 
     def picture(state: PyTree, frozen: PyTree, batch: object) -> UInt8[np.ndarray, "h w 3"]:
         real, made = (np.asarray(x) for x in sample(state["ema"], frozen, dict(examples)))

@@ -80,7 +80,7 @@ def test_keypoints_need_no_videos(tmp_path):
 
 def test_a_model_is_no_folder_of_videos(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(ValueError, match="is a model: make videos with it first"):
+    with pytest.raises(ValueError, match=r"is a model: give it as the generated side \(--fake\)"):
         command.open_side(Side(tmp_path), "fake", protocol("digan"), "error")
 
 

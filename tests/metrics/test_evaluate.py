@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from leo_jax.data import puppets
-from leo_jax.metrics import evaluate as measuring
-from leo_jax.metrics import features, videos
+from leo_jax.metrics import features, videos, words
 from leo_jax.metrics.evaluate import Settings, evaluate
 from leo_jax.metrics.frechet import frechet_distance
 from leo_jax.metrics.protocols import protocol
@@ -97,7 +96,7 @@ def warnings_of(real, fake, used=DIGAN, **changes):
 
 
 def test_warnings(monkeypatch):
-    monkeypatch.setattr(measuring, "USUAL", 10)
+    monkeypatch.setattr(words, "USUAL", 10)
     assert warnings_of(some(0), some(1)) == "", "nothing to warn of"
     few = warnings_of(some(0, count=5), some(1, count=5))
     assert "5 real and 5 generated clips, where the field compares 10" in few

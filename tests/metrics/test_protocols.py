@@ -25,6 +25,7 @@ def test_overrides_show_in_the_name():
     assert changed.name == "digan-taichi+resolution=256+trials=3"
     assert (changed.resolution, changed.trials, changed.epsilon) == (256, 3, 1e-5)
     assert protocol("digan-taichi", resolution=128) == PROTOCOLS["digan-taichi"], "the same value is no change"
+    assert protocol("digan", resolution=None, epsilon=1).name == "digan+resolution=None+epsilon=1.0"
     with pytest.raises(dataclasses.FrozenInstanceError):
         changed.trials = 1
 
@@ -38,6 +39,13 @@ def test_overrides_show_in_the_name():
         ({"resize": "cubic"}, "cubic.*none of"),
         ({"trials": 0}, "trials=0"),
         ({"ddof": 2}, "ddof=2"),
+        ({"ddof": True}, "ddof=True must be a value like 1"),
+        ({"frames": "many"}, "frames='many' must be a value like 16"),
+        ({"resolution": 0}, "resolution=0"),
+        ({"spacing": 1.5}, "spacing=1.5"),
+        ({"epsilon": "small"}, "epsilon='small'"),
+        ({"epsilon": 0.0}, "epsilon=0.0"),
+        ({"metrics": "fvd"}, "metrics='fvd'"),
     ],
 )
 def test_refuses(changes, message):

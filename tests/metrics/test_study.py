@@ -3,14 +3,13 @@
 import base64
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 
 from leo_jax import video
 from leo_jax.metrics import study, videos
+from tests import browser
 
 
 def sides(count=3, names=(None, None)):
@@ -132,12 +131,55 @@ def test_foreign_files_are_refused(made, tmp_path):
         study.tally(folder, [])
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the program chromium")
-def test_page_runs_in_a_browser(made):
-    """The page's script fills in the number of pairs and offers to begin."""
-    folder, _, _ = made
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
-    done = subprocess.run(
-        ["chromium", *flags, f"file://{folder}/index.html"], capture_output=True, text=True, timeout=120
-    )
-    assert '<span id="count">8</span>' in done.stdout, done.stderr[-2000:]
+ANSWER = """(async () => {
+  const trial = state.trials[state.place];
+  for (const video of document.querySelectorAll("video")) {
+    for (let i = 0; i < 400 && video.readyState < 2; i++) await new Promise(done => setTimeout(done, 25));
+    if (video.readyState < 2 || video.error) throw new Error("a video does not play: " + video.error?.message);
+    shown.push([video.videoWidth, video.videoHeight, Math.round(10 * video.duration)]);
+  }
+  const early = document.getElementById("next").disabled;
+  const press = (key, value) => document.querySelector(`[data-key="${key}"][data-value="${value}"]`).click();
+  press("realistic", trial.left === "x" ? "left" : "right");
+  press("coherent", "same");
+  press("repeats:left", "yes");
+  const half = document.getElementById("next").disabled;
+  press("repeats:right", "no");
+  return [early, half, document.getElementById("next").disabled];
+})()"""
+
+
+@pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium: none of chromium, google-chrome is installed")
+def test_a_rater_in_a_browser(made, tmp_path):
+    """Chromium plays the videos, takes the answers, keeps them over a reload, and saves a file that can be counted."""
+    folder, _, key = made
+    with browser.Browser(tmp_path) as chromium:
+        chromium.open(folder / "index.html")
+        if not chromium.run("document.createElement('video').canPlayType('video/mp4; codecs=\"avc1.42E01E\"')"):
+            pytest.skip("this Chromium was built without H.264")
+        begin = lambda: chromium.run(
+            "window.shown = []; at('rater').value = 'Jo Doe'; at('rater').oninput(); at('begin').click()"
+        )
+        assert chromium.run("at('count').textContent") == "8" and chromium.run("at('begin').disabled")
+        begin()
+        for _ in range(3):
+            assert chromium.run(ANSWER) == [True, True, False], "Next opens when all is answered, not before"
+            chromium.run("at('next').click()")
+        chromium.open(folder / "index.html")
+        begin()
+        assert chromium.run("at('place').textContent") == "4 of 8", "answers are kept in the browser"
+        for _ in range(5):
+            chromium.run(ANSWER)
+            chromium.run("at('next').click()")
+        assert chromium.run("shown") == [[32, 32, 5]] * 10, "every video has its size and length"
+        assert chromium.run("[...document.querySelectorAll('main')].find(m => !m.hidden).id") == "end"
+        chromium.run("at('save').click()")
+        saved = chromium.downloaded("answers-Jo_Doe*.json")
+        assert chromium.errors() == []
+    answers = json.loads(saved.read_text())
+    assert sorted(trial["pair"] for trial in answers["trials"]) == list(range(8))
+    found = study.tally(folder, [saved])
+    x_is_a = sum(pair["a_is"] == "x" for pair in key["pairs"])
+    assert found["questions"]["realistic"]["a"].percent == pytest.approx(100 * x_is_a / 8)
+    assert found["questions"]["coherent"]["same"].percent == 100
+    assert found["raters"] == ["Jo Doe"] and found["questions"]["repeats"]["answers"] == 16

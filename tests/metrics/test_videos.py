@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from leo_jax import video
-from leo_jax.data import puppets
+from leo_jax.data import prepare, puppets
 from leo_jax.metrics import videos
 from leo_jax.metrics.ranges import decide
 from leo_jax.video import BadVideo
@@ -54,7 +54,8 @@ def test_gif(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "told"), [(0.0, 255.0, "0,255"), (0.0, 1.0, "0,1"), (-1.0, 1.0, "-1,1"), (-0.2, 0.7, "-1,1")]
+    ("low", "high", "told"),
+    [(0.0, 255.0, "0,255"), (0.0, 1.0, "0,1"), (-1.0, 1.0, "-1,1"), (-0.7, 0.4, "-1,1"), (-5e-4, 1.0005, "0,1")],
 )
 def test_range_is_seen_where_certain(tmp_path, low, high, told):
     values = np.linspace(low, high, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
@@ -67,7 +68,8 @@ def test_range_is_seen_where_certain(tmp_path, low, high, told):
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(-1.3, 1.1), (0.0, 1.4), (0.6, 0.9), (0.0, 0.3), (0.0, 300.0), (-5.0, 200.0)]
+    ("low", "high"),
+    [(-1.3, 1.1), (-0.2, 0.7), (-0.03, 1.0), (0.0, 1.4), (0.6, 0.9), (0.0, 0.3), (0.0, 300.0), (-5.0, 200.0)],
 )
 def test_range_is_asked_where_not(tmp_path, low, high):
     np.save(tmp_path / "a.npy", np.linspace(low, high, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3))
@@ -139,6 +141,13 @@ def test_fingerprint_follows_the_content(tmp_path):
     assert videos.open_videos(tmp_path).fingerprint != before
 
 
+def test_names_are_sorted_as_plain_text(tmp_path):
+    """Protocols take the first 2048 videos "in sorted order", which is Python's for their authors."""
+    for name in ("clip10", "clip9", "Clip1"):
+        np.save(tmp_path / f"{name}.npy", frames())
+    assert [v.name for v in videos.open_videos(tmp_path).videos] == ["Clip1.npy", "clip10.npy", "clip9.npy"]
+
+
 def test_a_model_is_asked_once_for_each_video():
     asked = []
 
@@ -170,6 +179,31 @@ def test_prepared_data(tmp_path):
     np.testing.assert_array_equal(found.videos[1].read([0, 4]), person.frames[[0, 4]])
     np.testing.assert_array_equal(found.videos[1].truth()["identity"], person.identity)
     assert found.fingerprint != videos.open_videos(tmp_path, split="test").fingerprint
+
+
+def prepared_clip(tmp_path, **options):
+    """A video of 30 frames, prepared as records of at most 12."""
+    folder = tmp_path / "raw" / "talk"
+    write_folder(folder, frames(t=30, h=16, w=16))
+    prepare.prepare(
+        tmp_path / "raw", tmp_path / "data", size=16, name="talk", chunk=12, lossless=True, progress=False, **options
+    )
+    return videos.open_videos(tmp_path / "data")
+
+
+def test_records_of_a_long_video_are_one_video(tmp_path):
+    """Protocols take clips of videos: where a record ends, a clip may go on."""
+    found = prepared_clip(tmp_path)
+    assert [(v.name, v.length, v.storage) for v in found.videos] == [("talk#000000-000030", 30, "png")]
+    np.testing.assert_array_equal(
+        found.videos[0].read([0, 9, 10, 19, 20, 29]), frames(t=30, h=16, w=16)[[0, 9, 10, 19, 20, 29]]
+    )
+
+
+def test_another_rate_makes_the_spacing_unknown(tmp_path):
+    with pytest.raises(ValueError, match=r"prepared at 5 frames a second.*--real_stride=1"):
+        prepared_clip(tmp_path, fps=5)
+    assert videos.open_videos(tmp_path / "data", stride=5).stride == 5
 
 
 def test_video_files(tmp_path):

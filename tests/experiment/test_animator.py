@@ -1,9 +1,7 @@
-"""Configs become runs, and impossible ones fail before anything is made."""
+"""Stage 1 from a config: it becomes a run, and an impossible one fails before anything is made."""
 
-import importlib
 import json
-import pathlib
-import sys
+import shutil
 
 import jax
 import numpy as np
@@ -11,62 +9,9 @@ import pytest
 
 from leo_jax import experiment, weights
 from leo_jax.checkpoints import Checkpoints
-from leo_jax.experiment import ConfigError
+from leo_jax.experiment import ConfigError, marks
 from leo_jax.training.logging import read_rows
-
-ROOT = pathlib.Path(__file__).parents[1]
-NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py"))
-VARIANTS = [(name,) for name in NAMES] + [("puppets", "full"), ("taichi", "128")]
-
-
-def load(name, *variant):
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
-    return importlib.import_module(f"configs.{name}").get_config(*variant)
-
-
-def tiny(tmp_path, **animator):
-    """The puppets' config at the smallest size that still has every part."""
-    config = load("puppets")
-    config.model.update({"size": 8, "width": 1 / 64, "code_dim": 4})
-    config.data.update({"dir": str(tmp_path / "data"), "batch_size": 8})
-    config.puppets.update({"num_train": 6, "num_test": 3, "frames": 4, "size": 16})
-    config.animator.update({"steps": 6, "log_every": 2, "picture_every": 3, "checkpoint_every": 3, "heldout_pairs": 3})
-    config.animator.update({"adversarial_weight": 1.0, **animator})
-    return config
-
-
-@pytest.mark.parametrize("variant", VARIANTS, ids=":".join)
-def test_configs_fill_what_common_declares(variant):
-    config, common = load(*variant).to_dict(), load("common").to_dict()
-    puppets = config.pop("puppets", None)
-    assert (puppets is not None) == (variant[0] == "puppets")
-    assert {k: set(v) if isinstance(v, dict) else None for k, v in config.items()} == {
-        k: set(v) if isinstance(v, dict) else None for k, v in common.items()
-    }, "a config adds or drops a field: declare it in common.py, with its constraint"
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("common", "puppets", "clips")])
-def test_faithful_configs_have_the_papers_training(name):
-    config = load(name)
-    assert (config.model.width, config.model.code_dim, config.data.batch_size) == (1.0, 20, 64)
-    animator = config.animator
-    assert (animator.steps, animator.generator_lr, animator.discriminator_lr) == (800_000, 0.002, 0.002)
-    assert (animator.perceptual, animator.perceptual_weight, animator.l1_weight) == ("vgg19", 10, 1)
-    assert (animator.adversarial_weight, animator.ema_decay, animator.beta1, animator.beta2) == (1, 0, 0, 0.99)
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "common"])
-def test_docstrings_say_what_a_person_asks(name):
-    text = importlib.import_module(f"configs.{name}").__doc__
-    assert all(f"\n{word}" in text for word in ("Paper:", "Command:", "Cost:", "Expected"))
-
-
-def test_unknown_variants_are_refused():
-    with pytest.raises(ValueError, match=r"64.*256"):
-        load("taichi", "64")
-    with pytest.raises(ValueError, match="'quick' or 'full'"):
-        load("puppets", "large")
+from tests.experiment.tiny import load, tiny
 
 
 def test_profile_that_is_no_range_fails_at_once(tmp_path):
@@ -108,6 +53,7 @@ def test_impossible_values_are_named(tmp_path, section, field, value, message):
 
 def test_unprepared_data_say_how_to_prepare(tmp_path):
     config = load("clips")
+    config.stages = ("animator",)
     config.data.dir = str(tmp_path)
     with pytest.raises(ConfigError, match=r"leo prepare --videos DIR --out .* --size 64 --name clips"):
         experiment.run(config, tmp_path / "run")
@@ -173,24 +119,17 @@ def test_checkpoints_of_another_config_are_refused_by_field(trained):
     assert json.loads((folder / "config.json").read_text())["seed"] == 0, "the refused config replaced the old one"
 
 
-def test_changes_can_be_accepted_and_are_kept(tmp_path):
-    stage = experiment.STAGES["animator"]
-    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
-    experiment.keep_config(tiny(tmp_path), stage, tmp_path, accept_changes=True)
-    changed = tiny(tmp_path, l1_weight=2.0)
+def test_changes_can_be_accepted_and_are_kept(trained, tmp_path):
+    data, folder = trained
+    shutil.copytree(folder.parent, tmp_path / "run")
+    changed = tiny(data, l1_weight=2.0)
     with pytest.raises(ConfigError, match="l1_weight"):
-        experiment.keep_config(changed, stage, tmp_path, accept_changes=False)
-    experiment.keep_config(changed, stage, tmp_path, accept_changes=True)
-    assert json.loads((tmp_path / "config.json").read_text())["animator"]["l1_weight"] == 2.0
-
-
-def test_config_may_change_before_the_first_checkpoint(tmp_path):
-    stage = experiment.STAGES["animator"]
-    experiment.keep_config(tiny(tmp_path), stage, tmp_path, accept_changes=False)
-    experiment.keep_config(tiny(tmp_path, l1_weight=2.0), stage, tmp_path, accept_changes=False)
-    assert json.loads((tmp_path / "config.json").read_text())["animator"]["l1_weight"] == 2.0
+        experiment.run(changed, tmp_path / "run")
+    experiment.run(changed, tmp_path / "run", accept_changes=True)
+    assert json.loads((tmp_path / "run" / "animator" / "config.json").read_text())["animator"]["l1_weight"] == 2.0
+    experiment.run(changed, tmp_path / "run")
 
 
 def test_differences_name_added_and_dropped_fields():
     there, here = {"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [1, 2], "d": None}}
-    assert experiment.differences(there, here) == ["a.b: 1 there, nothing here", "a.d: nothing there, null here"]
+    assert marks.differences(there, here) == ["a.b: 1 there, nothing here", "a.d: nothing there, null here"]

@@ -1,0 +1,184 @@
+"""Stage 1 from a config: the adversarial training, or a model that is there already."""
+
+import dataclasses
+import pathlib
+import shutil
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from leo_jax import api, files, weights
+from leo_jax.convert.vgg19 import WHERE as WHERE_VGG19
+from leo_jax.convert.vgg19 import load as load_vgg19
+from leo_jax.data import heldout, manifest, pipeline
+from leo_jax.data.augment import AUGMENTATIONS
+from leo_jax.data.source import open_split
+from leo_jax.experiment.marks import Stage, result_of
+from leo_jax.experiment.settings import (
+    DTYPES,
+    ConfigError,
+    check_batch,
+    check_data,
+    check_dtype,
+    profile_of,
+    say,
+    speaks,
+)
+from leo_jax.models.animator import Animator
+from leo_jax.models.discriminator import Discriminator
+from leo_jax.models.layers import scaled
+from leo_jax.training import animator as adversarial
+from leo_jax.training.loop import fit
+from leo_jax.training.state import Task
+
+SIZES = (8, 16, 32, 64, 128, 256, 512)
+ANIMATOR_FILE = "animator.npz"
+
+
+def networks(config: ConfigDict) -> tuple[Animator, Discriminator]:
+    """The animator and the discriminator that `config.model` describes."""
+    model = config.model
+    dtype = DTYPES[model.dtype]
+    animator = Animator(size=model.size, width=model.width, code_dim=model.code_dim, dtype=dtype)
+    return animator, Discriminator(size=model.size, width=model.width, dtype=dtype)
+
+
+def animator_batches(config: ConfigDict) -> pipeline.Batches:
+    """The training input: this process's part of each batch of frame pairs."""
+    data = config.data
+    return pipeline.pairs(
+        open_split(data.dir, "train"),
+        batch_size=data.batch_size,
+        seed=config.seed,
+        size=config.model.size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        augmentation=data.augmentation,
+        stride=data.stride,
+        workers=data.workers,
+    )
+
+
+def animator_task(config: ConfigDict) -> Task:
+    """Stage 1: the adversarial task, measured on the test split if the data have one."""
+    animator, discriminator = networks(config)
+    section = config.animator
+    settings = adversarial.Settings(**{f.name: section[f.name] for f in dataclasses.fields(adversarial.Settings)})
+    evaluate = None
+    found = manifest.load(config.data.dir)
+    if section.heldout_pairs and found is not None and "test" in found.splits:
+        pairs = heldout.pairs(
+            open_split(config.data.dir, "test"), number=section.heldout_pairs, size=config.model.size, seed=config.seed
+        )
+        evaluate = adversarial.make_evaluation(animator, pairs.source, pairs.driving, pairs.moving)
+    return adversarial.make_task(
+        animator,
+        discriminator if settings.adversarial_weight > 0 else None,
+        settings,
+        vgg19=load_vgg19(section.vgg19) if settings.perceptual == "vgg19" else None,
+        evaluate=evaluate,
+    )
+
+
+def check_animator(config: ConfigDict) -> None:
+    """Everything about stage 1 that can be seen to be wrong before data are made or a device is touched."""
+    model, data, section = config.model, config.data, config.animator
+    if model.size not in SIZES:
+        raise ConfigError(f"model.size = {model.size}: one of {SIZES}")
+    style_dim = scaled(512, model.width)
+    if style_dim < model.code_dim:
+        raise ConfigError(
+            f"model.code_dim = {model.code_dim}: at most {style_dim} directions are orthogonal in the style space of "
+            f"model.width = {model.width}; lower it or widen the model"
+        )
+    check_dtype("model.dtype", model.dtype)
+    if data.augmentation not in AUGMENTATIONS:
+        raise ConfigError(f"data.augmentation = {data.augmentation!r}: one of {tuple(AUGMENTATIONS)}")
+    if section.adversarial_weight > 0 and data.batch_size > 4 and data.batch_size % 4:
+        raise ConfigError(
+            f"data.batch_size = {data.batch_size}: the discriminator compares samples in fours, take a multiple of 8"
+        )
+    if section.perceptual not in ("vgg19", "pyramid_l1"):
+        raise ConfigError(f"animator.perceptual = {section.perceptual!r}: 'vgg19' or 'pyramid_l1'")
+    if section.perceptual == "vgg19" and not pathlib.Path(section.vgg19).is_file():
+        found = f"names no file: {section.vgg19!r}" if section.vgg19 else "is not set"
+        raise ConfigError(
+            f"animator.perceptual = 'vgg19' needs weights, and animator.vgg19 {found}. {WHERE_VGG19}\nand pass "
+            "--config.animator.vgg19=vgg19.npz. To train without: --config.animator.perceptual=pyramid_l1"
+        )
+    check_data(config)
+    check_batch("data.batch_size", data.batch_size)
+
+
+def train_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
+    """Trains stage 1 in `folder` and writes the finished model there, as `leo_jax.load` opens it."""
+    task, section = animator_task(config), config.animator
+    best = None
+    if task.evaluate:
+        best = "heldout/moving_l1" if "puppets" in config else "heldout/l1"
+    batches = animator_batches(config)
+    state = fit(
+        task,
+        batches,
+        workdir=folder,
+        mesh=mesh,
+        steps=section.steps,
+        seed=config.seed,
+        log_every=section.log_every,
+        picture_every=section.picture_every,
+        checkpoint_every=section.checkpoint_every,
+        keep=section.keep,
+        best_metric=best,
+        profile=profile_of(config),
+    )
+    batches.close()
+    if speaks():
+        model = config.model
+        sizes = {"size": model.size, "width": model.width, "code_dim": model.code_dim}
+        params = jax.device_get(adversarial.generator_params(state))
+        weights.save_model(folder, {"animator": sizes, "trained_steps": section.steps}, {"animator": params})
+
+
+def given_animator(config: ConfigDict) -> pathlib.Path:
+    """The folder of the model that `config.animator_from` names. Raises ConfigError if it does not fit `config.model`."""
+    model = config.model
+    try:
+        folder = api.find(config.animator_from)
+        if not (folder / weights.MODEL_FILE).exists():
+            raise ConfigError(f"animator_from = {config.animator_from!r} is still in training: finish it first")
+        sizes = weights.load_description(folder)["animator"]
+    except (FileNotFoundError, KeyError) as error:
+        raise ConfigError(f"animator_from = {config.animator_from!r}: {error}") from error
+    for field in ("size", "code_dim"):
+        if sizes[field] != model[field]:
+            raise ConfigError(
+                f"animator_from = {config.animator_from!r} has {field} {sizes[field]}, the config says model.{field} = "
+                f"{model[field]}: pass --config.model.{field}={sizes[field]}, or another animator"
+            )
+    return folder
+
+
+def check_given(config: ConfigDict) -> None:
+    """Everything about an animator that is not trained here."""
+    given_animator(config)
+    check_data(config)
+
+
+def take_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
+    """Copies the given animator into `folder`, so that the run's folder has all that its videos need."""
+    given = given_animator(config)
+    if speaks() and given.resolve() != folder.resolve():
+        for name in (ANIMATOR_FILE, weights.MODEL_FILE):
+            with files.atomic_path(folder / name) as temporary:
+                shutil.copyfile(given / name, temporary)
+    say(f"animator: taken from {given}")
+
+
+def stage(config: ConfigDict) -> Stage:
+    """Stage 1: trained, or taken from where `config.animator_from` says."""
+    result = result_of(ANIMATOR_FILE, weights.MODEL_FILE)
+    if config.animator_from:
+        sizes = ("model.size", "model.code_dim")
+        return Stage(sizes, ("given",), check_given, take_animator, result)
+    return Stage(("seed", "model", "data", "animator", "puppets"), ("data",), check_animator, train_animator, result)

@@ -1,0 +1,92 @@
+"""What all stages read of a config: where the data are, what is allowed; and how they fail and speak."""
+
+import os
+from collections.abc import Collection
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from leo_jax.data import manifest
+from leo_jax.data.puppets import make_dataset
+from leo_jax.training import profiling
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class ConfigError(ValueError):
+    """The config asks for something that cannot be; the message names field, value and way out."""
+
+
+def code_data(config: ConfigDict) -> str:
+    """The folder of the videos whose codes are learnt: data.dir, or the longer puppets drawn beside it."""
+    return f"{os.fspath(config.data.dir).rstrip('/')}-codes" if "code_puppets" in config else config.data.dir
+
+
+def draw_puppets(config: ConfigDict, needed: Collection[str]) -> None:
+    """Draws the puppets that the config describes into their folders, those of `needed` that are not there yet.
+
+    'data' is data.dir and the section puppets, 'code_data' its `code_data` and the section code_puppets.
+    """
+    for name, section, folder in (
+        ("data", "puppets", config.data.dir),
+        ("code_data", "code_puppets", code_data(config)),
+    ):
+        if name in needed and section in config:
+            if speaks():
+                try:
+                    make_dataset(folder, name=config.data.name, workers=os.cpu_count() or 1, **config[section])
+                except ValueError as error:
+                    raise ConfigError(f"the puppets of config.{section}, in {folder}: {error}") from error
+            together(section)
+
+
+def profile_of(config: ConfigDict) -> profiling.Range | None:
+    """What `config.profile` asks to trace; raises ConfigError if that is no range of steps."""
+    try:
+        return profiling.parse_range(config.profile)
+    except ValueError as error:
+        raise ConfigError(f"config.{error}") from error
+
+
+def check_data(config: ConfigDict) -> None:
+    """Raises ConfigError unless data.dir is a prepared data set, or puppets will be drawn there."""
+    data = config.data
+    if not data.dir or ("puppets" not in config and manifest.load(data.dir) is None):
+        raise ConfigError(
+            f"data.dir = {data.dir!r} is no prepared data set: make one with `leo prepare --videos DIR --out "
+            f"{data.dir or 'OUT'} --size {config.model.size} --name {data.name or 'NAME'}`, or pass --config.data.dir=…"
+        )
+    if data.stride < 1:
+        raise ConfigError(f"data.stride = {data.stride}: at least 1")
+
+
+def check_batch(field: str, size: int) -> None:
+    """Raises ConfigError unless a global batch of `size` can be shared out among the devices."""
+    devices = jax.device_count()
+    if size < 1 or size % devices:
+        raise ConfigError(f"{field} = {size} does not divide over {devices} devices: make it a multiple of {devices}")
+
+
+def check_dtype(field: str, dtype: str) -> None:
+    """Raises ConfigError unless `dtype` is one of DTYPES."""
+    if dtype not in DTYPES:
+        raise ConfigError(f"{field} = {dtype!r}: one of {tuple(DTYPES)}")
+
+
+def speaks() -> bool:
+    """Whether this process is the one that writes files and tells what happens."""
+    return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+    """One line for the person."""
+    if speaks():
+        print(text, flush=True)
+
+
+def together(what: str) -> None:
+    """All processes wait here for each other."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)

@@ -1,0 +1,226 @@
+"""The whole run: stages in order, each in its folder of the workdir; what is finished is skipped, what was cut off goes on."""
+
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from leo_jax import api, denoisers, files, run_report
+from leo_jax.experiment import animator, codes, marks, samples
+from leo_jax.experiment import denoisers as denoising
+from leo_jax.experiment.animator import ANIMATOR_FILE
+from leo_jax.experiment.marks import Stage
+from leo_jax.experiment.settings import (
+    ConfigError,
+    check_data,
+    code_data,
+    draw_puppets,
+    profile_of,
+    say,
+    speaks,
+    together,
+)
+from leo_jax.training.state import make_mesh
+
+PREPARE = "prepare"  # draws puppets, and has no folder of its own
+SHOWN = 12  # differing fields listed
+
+WAYS_OUT = (
+    f"set it back (all is in {marks.CONFIG_FILE} there), choose another --workdir, delete the folders of these stages to make "
+    "them anew, or go on nevertheless with --accept_changes (networks train on from their checkpoints, codes and samples are "
+    "made anew)"
+)
+
+DATA: Mapping[str, Callable[[ConfigDict], str | None]] = {
+    "data": lambda config: marks.data_hash(config.data.dir),
+    "code_data": lambda config: marks.data_hash(code_data(config)),
+    "given": lambda config: _given_hash(config.animator_from),
+}
+
+
+def stages_of(config: ConfigDict) -> dict[str, Stage]:
+    """All stages that have a folder, in the order in which they can run."""
+    trained = {name: denoising.stage(config, name) for name in denoisers.KINDS}
+    return {
+        "animator": animator.stage(config),
+        "codes": codes.stage(config),
+        **trained,
+        "sample": samples.stage(config),
+    }
+
+
+def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = False) -> dict[str, pathlib.Path]:
+    """Runs `config.stages` in `workdir` and returns each one's folder.
+
+    Args:
+        config: as `configs/*.py` make it.
+        workdir: the run's folder.
+        accept_changes: train networks on from checkpoints of another config or other inputs, and make codes and samples
+            anew, which is an error otherwise.
+
+    Raises:
+        ConfigError: the config is impossible, the workdir holds results of another one, or a stage that is needed is missing.
+        Whatever `training.loop.fit` raises.
+    """
+    workdir, stages = pathlib.Path(workdir), stages_of(config)
+    unknown = [name for name in config.stages if name not in (PREPARE, *stages)]
+    if unknown or not config.stages:
+        raise ConfigError(f"config.stages = {tuple(config.stages)}: name some of {(PREPARE, *stages)}")
+    selected = [name for name in stages if name in config.stages]  # in their own order, whatever the config's
+    for name in selected:
+        stages[name].check(config)
+    check_data(config)
+    profile_of(config)
+    check_workdir(config, workdir, stages, selected, accept_changes=accept_changes)
+    draw_puppets(
+        config, DATA if PREPARE in config.stages else {need for name in selected for need in stages[name].needs}
+    )
+    mesh = make_mesh()
+    for name in selected:
+        run_stage(config, workdir, stages, name, mesh, accept_changes=accept_changes)
+    if speaks():
+        say(f"report: {run_report.write(workdir, list(stages))}")
+    return {name: workdir / name for name in selected}
+
+
+def inputs_of(
+    config: ConfigDict, stages: Mapping[str, Stage], name: str, workdir: pathlib.Path
+) -> dict[str, str | None]:
+    """Hashes of what the stage reads, as it lies there now; None for what is needed and not there."""
+    stage = stages[name]
+    found = {need: DATA[need](config) if need in DATA else stages[need].result(workdir / need) for need in stage.needs}
+    used = {name: stages[name].result(workdir / name) for name in stage.uses}
+    return found | {name: value for name, value in used.items() if value is not None}
+
+
+def steps_of(config: ConfigDict, name: str) -> int:
+    """Steps that the stage is to train; 0 for those that train nothing."""
+    given = name == "animator" and config.animator_from
+    return 0 if given or name not in marks.TRAINED else int(config[name].steps)
+
+
+def check_workdir(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    stages: Mapping[str, Stage],
+    selected: Sequence[str],
+    *,
+    accept_changes: bool,
+) -> None:
+    """Compares all that lies in `workdir` with the config before anything is done.
+
+    Raises:
+        ConfigError: a trained stage that is selected, or that a selected one reads, is of another config or of inputs that
+            are or will be others; says which fields, and what else that makes worthless.
+    """
+    changed: dict[str, list[str]] = {}  # what differs, by stage
+    others: set[str] = set()  # stages whose results this run makes anew, or would have to
+    for name, stage in stages.items():
+        folder, here = workdir / name, marks.fields_of(config, stage)
+        found = marks.changes(folder, stage, here, inputs_of(config, stages, name, workdir))
+        done = marks.finished_steps(folder)
+        begun = marks.has_begun(folder, stage)
+        if begun:
+            again = [need for need in stage.needs if need in others and need in selected]
+            found += [f"the result of stage {need}: will be another one" for need in again]
+        elif name in selected and stage.result(folder) is not None:
+            raise ConfigError(
+                f"{folder} holds a model that was not trained there: take it with --animator={folder} and another --workdir, "
+                f"or leave {name} out of --stages"
+            )
+        if found:
+            changed[name] = found
+        longer = name in selected and done is not None and done < steps_of(config, name)
+        if found or longer or (begun and others & {*stage.needs, *stage.uses}):
+            others.add(name)
+    involved = _with_needs(stages, selected)
+    wrong = [name for name in changed if name in involved and stages[name].trained]
+    stale = [name for name in changed if name in involved and not stages[name].trained and name not in selected]
+    lines = [_differing(workdir / name, changed[name]) for name in wrong or stale]
+    worthless = [name for name in stages if name in others and name not in wrong]
+    lines += [f"{', '.join(worthless)}: would be worthless"] if wrong and worthless else []
+    if wrong and not accept_changes:
+        raise ConfigError("\n".join([*lines, WAYS_OUT]))
+    if stale:
+        raise ConfigError(
+            "\n".join([*lines, f"what is to run reads them, so add --stages={','.join([*stale, *selected])}"])
+        )
+    if wrong:
+        say("\n".join([*lines, "--accept_changes: going on nevertheless"]))
+
+
+def _differing(folder: pathlib.Path, found: Sequence[str]) -> str:
+    more = f"\n  … and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{folder} holds results of another config:\n  " + "\n  ".join(found[:SHOWN]) + more
+
+
+def run_stage(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    stages: Mapping[str, Stage],
+    name: str,
+    mesh: Mesh,
+    *,
+    accept_changes: bool,
+) -> None:
+    """Runs one stage unless it is finished, and marks it.
+
+    Raises:
+        ConfigError: what it reads is not there, or has changed since it began.
+    """
+    stage, folder = stages[name], workdir / name
+    here, inputs, steps = (
+        marks.fields_of(config, stage),
+        inputs_of(config, stages, name, workdir),
+        steps_of(config, name),
+    )
+    missing = [need for need, value in inputs.items() if value is None]
+    if missing:
+        raise ConfigError(
+            f"stage {name} reads {', '.join(marks.WHAT.get(need, need) for need in missing)}, which {workdir} does not have: "
+            f"run --stages={','.join([*(need for need in missing if need in stages), name])}"
+        )
+    changed = marks.changes(folder, stage, here, inputs)
+    if changed and stage.trained and not accept_changes:
+        raise ConfigError(
+            f"{folder} holds {name} of another config:\n  " + "\n  ".join(changed[:SHOWN]) + f"\n{WAYS_OUT}"
+        )
+    finished = not changed and marks.is_finished(folder, stage, here, steps)
+    together(f"{name} is looked at")  # before anything there changes
+    if finished:
+        more = "" if (done := marks.finished_steps(folder) or 0) <= steps else f" ({done} steps; {steps} are asked for)"
+        say(f"{name}: finished before{more}, {folder}")
+        return
+    if speaks():
+        if changed and not stage.trained:
+            say(f"{name}: made anew, for\n  " + "\n  ".join(changed))
+            shutil.rmtree(folder)
+        marks.begin(folder, here, inputs)
+    say(f"{name}: {folder}")
+    together(f"{name} begins")
+    stage.run(config, folder, mesh)
+    together(f"{name} ends")
+    if speaks():
+        marks.finish(folder, here, inputs, max(steps, 0))
+    together(f"{name} is marked")
+
+
+def _given_hash(directory: str) -> str | None:
+    try:
+        return files.sha256(api.find(directory) / ANIMATOR_FILE)
+    except FileNotFoundError:
+        return None
+
+
+def _with_needs(stages: Mapping[str, Stage], selected: Sequence[str]) -> set[str]:
+    """The selected stages and all whose results they read, directly or not."""
+    found: set[str] = set()
+    waiting = list(selected)
+    while waiting:
+        name = waiting.pop()
+        if name in stages and name not in found:
+            found.add(name)
+            waiting += [*stages[name].needs, *stages[name].uses]
+    return found
