@@ -115,11 +115,17 @@ def convert(
         out: directory for lia, .npz file for the others.
         linear: for lpips: LPIPS' own weights, alex.pth of version 0.1.
     """
+    import importlib
+
     from leo_jax import convert as converters
     from leo_jax import weights
     from leo_jax.convert import torch_file
 
-    state_dict = torch_file.read(checkpoint)
+    try:
+        state_dict = torch_file.read(checkpoint)
+    except FileNotFoundError as error:
+        where = getattr(importlib.import_module(f"leo_jax.convert.{kind}"), "WHERE", "")
+        raise FileNotFoundError(f"{error}. {where}".rstrip(". ")) from error
     if kind == "vgg19":
         weights.save_tree(out, converters.vgg19(state_dict))
         print(f"{out}: VGG19 up to relu5_1; give it to training as --config.animator.vgg19={out}")
