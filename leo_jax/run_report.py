@@ -34,7 +34,11 @@ def write(workdir: files.PathLike, stages: Sequence[str] | None = None) -> pathl
         FileNotFoundError: no folder of the workdir holds anything to report.
     """
     workdir = pathlib.Path(workdir)
-    folders = [workdir / s for s in stages if (workdir / s).is_dir()] if stages else sorted(p for p in workdir.glob("*") if p.is_dir())
+    folders = (
+        [workdir / s for s in stages if (workdir / s).is_dir()]
+        if stages
+        else sorted(p for p in workdir.glob("*") if p.is_dir())
+    )
     found = [folder for folder in folders if any(_contents(folder).values())]
     if not found:
         raise FileNotFoundError(

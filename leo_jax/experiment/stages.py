@@ -1,5 +1,6 @@
 """The whole run: stages in order, each in its folder of the workdir; what is finished is skipped, what was cut off goes on."""
 
+import contextlib
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,8 @@ def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = F
     for name in selected:
         run_stage(config, workdir, stages, name, mesh, accept_changes=accept_changes)
     if speaks():
-        say(f"report: {run_report.write(workdir, list(stages))}")
+        with contextlib.suppress(FileNotFoundError):  # codes alone leave nothing to show
+            say(f"report: {run_report.write(workdir, list(stages))}")
     return {name: workdir / name for name in selected}
 
 
