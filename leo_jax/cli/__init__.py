@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from leo_jax import hugepages
 from leo_jax.cli.sampling import animate, edit, sample
 
 Path = pathlib.Path
@@ -332,9 +333,13 @@ COMMANDS: Commands = {
     "study": study,
 }
 
+COMPUTING = {"train", "animate", "sample", "edit", "evaluate"}  # commands whose time is the networks'
+
 
 def main(arguments: Annotated[Sequence[str] | None, "default: sys.argv[1:]"] = None) -> None:
     """Runs one subcommand. Errors of the user's input are one line; LEO_TRACEBACK=1 shows where they arose."""
+    if arguments is None and sys.argv[1:2] and sys.argv[1] in COMPUTING:
+        hugepages.restart()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["train"] and arguments[1:] not in (["--help"], ["-h"]):
         train(*arguments[1:])  # absl parses these: tyro would take them for its own
