@@ -7,12 +7,13 @@
 #
 # Flags after these go to the training, such as --config.motion.steps=1000.
 #
-# Starts: `leo convert vgg19`, `leo prepare`, `python -m leo_jax.main` with all stages of the config, `leo sample` of NUM videos
-#   (2048; for puppets 64), `leo evaluate` against the training split. Everything is in OUT: data/, run/, samples/, result.html.
+# Starts: `leo convert vgg19`, `leo prepare`, `python -m leo_jax.main` with all stages of the config, and `leo evaluate`, of NUM
+#   videos that begin with true frames and of as many without (NUM: the protocol's 2048; for puppets 64). Everything is in OUT:
+#   data/, run/ with its report, conditional.html and unconditional.html beside the paper's figures.
 # Costs: the roofline's bound in chip-hours for the paper's schedule, stage by stage, is in docs/scale.md; for this machine,
 #   python launch/aot.py --config=configs/taichi.py --stage=animator --topology=v5e-8
 # Larger machines: the training alone by the other files of this folder, with OUT/run as workdir; then this script for the rest.
-# Stops: SIGTERM and Ctrl-C are passed on; the step under way saves and this script ends with 75 (or LEO_PREEMPTED_EXIT).
+# Stops: SIGTERM and Ctrl-C are passed on; the training saves and this script ends with 75 (or LEO_PREEMPTED_EXIT).
 # Resumes: the same command. What is finished is kept.
 set -euo pipefail
 usage="usage: launch/reproduce.sh taichi[:128]|faceforensics|celebvhq|ucf101|puppets OUT [--videos=DIR] [--boxes=FILE] [--vgg19=FILE] [FLAGS…]"
@@ -31,13 +32,13 @@ for argument; do
     esac
 done
 
-crop=() num=2048 evaluate=(--protocol styleganv-16f --metrics fvd --dataset "$name")
+crop=() num=${NUM:-} evaluate=(--protocol styleganv-16f --metrics fvd --dataset "$name")
 case $config in
     taichi) evaluate=(--protocol digan-taichi --metrics "fvd,kvd" --override resolution=256 --dataset taichi256) ;;
     taichi:128) evaluate=(--protocol digan-taichi --metrics "fvd,kvd" --dataset taichi128) ;;
     faceforensics) crop=(--crop "masks:$videos") ;;
     celebvhq | ucf101) ;;
-    puppets*) num=64 evaluate=(--protocol styleganv-16f --metrics fvd) ;;
+    puppets*) num=${NUM:-64} evaluate=(--protocol styleganv-16f --metrics fvd) ;;
     *)
         echo "$config: none of the data sets. $usage" >&2
         exit 2
@@ -51,9 +52,10 @@ fi
 
 export LEO_PREEMPTED_EXIT=${LEO_PREEMPTED_EXIT:-75} # else a training that was told to stop would be sampled from
 root=$(cd "$(dirname "$0")/.." && pwd)
-child=
-trap '[[ $child ]] && kill -TERM "$child" 2>/dev/null' TERM INT
+child='' told=''
+trap 'told=1; [[ $child ]] && kill -TERM "$child" 2>/dev/null' TERM INT
 run() { # in the background: a shell that waits for a program in the foreground hears no signal
+    [[ ! $told ]] || exit "$LEO_PREEMPTED_EXIT"
     echo "reproduce: $*"
     "$@" &
     child=$!
@@ -72,6 +74,8 @@ if [[ $name != puppets ]]; then # which the training draws
     train+=(--config.animator.vgg19="$out/vgg19.npz")
 fi
 run "${train[@]}" "${flags[@]}"
-run leo sample --model "$out/run" --num "${NUM:-$num}" --frames 64 --seed 0 --out "$out/samples"
-run leo evaluate --real "$out/data" --real_split train --fake "$out/samples" --fake_stride 1 \
-    "${evaluate[@]}" --label ours --out "$out/result.json"
+for kind in conditional unconditional; do
+    [[ $kind == unconditional ]] && evaluate+=(--unconditional)
+    [[ -f $out/$kind.json ]] || run leo evaluate --real "$out/data" --real_split train --fake "$out/run" \
+        ${num:+--fake_count "$num"} "${evaluate[@]}" --label "ours, $kind" --out "$out/$kind.json"
+done

@@ -13,6 +13,7 @@ from leo_jax import hugepages, processes
 
 ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package runs from it
 DEFAULT = "configs/puppets.py"
+PATIENCE = 900  # seconds in which all processes have to be there: hosts fetch images and install at their own pace
 
 # No default here: it would be loaded at import, before `with_config_found` has made its own imports work.
 _CONFIG = config_flags.DEFINE_config_file(
@@ -68,7 +69,7 @@ def join_others() -> None:
     except processes.ProcessesError as error:
         sys.exit(f"error: {error}")
     if arguments is not None:
-        jax.distributed.initialize(**arguments)
+        jax.distributed.initialize(**arguments, initialization_timeout=PATIENCE)
     elif jax.process_count() > 1:
         sys.exit(
             f"error: this host has a part of {jax.device_count()} devices, and nothing says where the others are: set "

@@ -74,9 +74,11 @@ def test_hadolint(path):
 @pytest.mark.parametrize("path", DOCKERFILES, ids=name)
 def test_images_hold_what_they_run(path):
     text = path.read_text()
+    context = (ROOT / ".dockerignore").read_text().splitlines()
     for sources in re.findall(r"^COPY (.+) \S+$", text, re.M):
         for source in sources.split():
             assert (ROOT / source).exists(), f"COPY {source}: there is no such file"
+            assert f"!{source}" in context, f"COPY {source}: .dockerignore leaves it out"
     extras = re.search(r"pip install --no-cache-dir --editable '\.\[(.+)\]'", text)[1].split(",")
     setup = (ROOT / "setup.py").read_text()
     assert all(f'"{extra}": [' in setup for extra in extras), "setup.py has no such extra"

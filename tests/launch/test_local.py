@@ -70,11 +70,12 @@ def test_trains_the_puppets(stubs, tmp_path):
         "animator.steps": 4,
         "animator.log_every": 1,
         "animator.heldout_pairs": 2,
-        "stages": ("animator",),
     }
     flags = [f"--config.{name}={value}" for name, value in tiny.items()]
     config = f"--config={ROOT / 'configs' / 'puppets.py'}"
-    process = stubs.start(SCRIPT, config, f"--workdir={tmp_path / 'run'}", *flags, PROCESSES="2", DEVICES="2")
+    process = stubs.start(
+        SCRIPT, config, f"--workdir={tmp_path / 'run'}", *flags, "--stages=animator", PROCESSES="2", DEVICES="2"
+    )
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     assert "[0] 4 cpu device(s), 2 process(es)" in output
