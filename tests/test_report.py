@@ -10,6 +10,7 @@ import pytest
 from leo_jax import report
 from leo_jax.metrics import paper
 from leo_jax.metrics.evaluate import FORMAT, Evaluation
+from tests import browser
 
 RESULT = {
     "format": FORMAT, "label": "mine <b>", "dataset": "taichi128",
@@ -42,6 +43,25 @@ def test_written_files_hold_the_whole_result(tmp_path):
     assert page.count("data:image/webp;base64,") == 3
     assert "mine &lt;b&gt;" in page and "stored &lt;unlike&gt;" in page, "names are text, not markup"
     assert not re.search(r'(src|href)="(?!data:)', page), "the page loads something from elsewhere"
+
+
+@pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium: none of chromium, google-chrome is installed")
+def test_the_page_in_a_browser(tmp_path):
+    """Every sample is shown at its size, side by side in a row, and nothing is fetched or wrong."""
+    clips = np.random.default_rng(0).integers(0, 256, (3, 5, 48, 64, 3), dtype=np.uint8)
+    report.write(Evaluation(RESULT, {"real": [*clips], "fake": [*clips[:2]]}), tmp_path / "r.json")
+    with browser.Browser(tmp_path) as chromium:
+        chromium.open(tmp_path / "r.html")
+        assert chromium.run("[...document.images].map(i => [i.complete, i.naturalWidth, i.naturalHeight])") == (
+            [[True, 64, 48]] * 5
+        )
+        tops = chromium.run("[...document.images].map(i => i.getBoundingClientRect().top)")
+        assert len(set(tops)) == 2, "one row of samples for each side"
+        assert (
+            chromium.run("performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length")
+            == 0
+        )
+        assert "57.61" in chromium.run("document.querySelector('table').innerText") and chromium.errors() == []
 
 
 def test_only_json_names_are_taken(tmp_path):

@@ -20,7 +20,7 @@ SIZE, CODE_DIM, LENGTH, BRIDGE = (
     8,
     6,
 )  # px, codes' width, codes in a segment, codes in a transition with its ends
-STRIDE, FPS = 2, 12.5
+STRIDE, FPS = 2, 25.0  # of the data; what the model makes plays at FPS / STRIDE
 UNET = {"width": 8, "multipliers": (1,), "num_blocks": 1, "attention": (1,), "num_heads": 2, "groups": 4}
 
 

@@ -203,6 +203,8 @@ def _as_mp4(source: Video, length: int, fps: float, folder: pathlib.Path) -> str
 def _load_key(path: files.PathLike) -> dict[str, Any]:
     path = pathlib.Path(path)
     path = path / "key.json" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"no study at {path}: `leo study make` writes key.json beside the page, keep it")
     try:
         key = json.loads(path.read_text())
     except json.JSONDecodeError as error:

@@ -210,11 +210,12 @@ def fingerprint(path: pathlib.Path) -> str:
 
 
 def _files(path: pathlib.Path) -> list[pathlib.Path]:
-    """The files at `path` that a video could come from, hidden ones left out, in natural order."""
+    """The files at `path` that a video could come from, without hidden ones and companions, in natural order."""
     known = {*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES}
     if path.is_file():
         return [path]
     files = (f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in known)
+    files = (f for f in files if not f.name.endswith(video.COMPANIONS))
     visible = [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]
     return sorted(visible, key=lambda f: video.natural_key(str(f.relative_to(path))))
 

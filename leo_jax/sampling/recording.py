@@ -1,10 +1,10 @@
-"""A video written as it is made: frames into a file, codes beside it, a few frames kept for a contact sheet."""
+"""A video written as it is made: frames into a file, codes and picture beside it, a few frames kept for a contact sheet."""
 
 import pathlib
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -12,20 +12,46 @@ from jaxtyping import Float, UInt8
 
 from leo_jax import files, video
 from leo_jax.sampling.images import to_bytes
-from leo_jax.sampling.videos import Moment
+from leo_jax.sampling.videos import Video
 
 CHUNK = 1 << 20  # bytes copied at a time
+
+
+class Codes(NamedTuple):
+    """What stands beside a video, and draws it again.
+
+    Attributes:
+        codes: (t, d).
+        image: that the frames are drawn from, bytes; None if the file has none.
+        shape: (height, width) in which frames are written; None for the model's own.
+        fps: frames a second; None if the file does not say.
+    """
+
+    codes: Float[np.ndarray, "t d"]
+    image: UInt8[np.ndarray, "h w 3"] | None = None
+    shape: tuple[int, int] | None = None
+    fps: float | None = None
+
+
+def codes_path(path: files.PathLike) -> pathlib.Path:
+    """Where the codes of the video `path` are kept: NAME.codes.npz."""
+    return pathlib.Path(path).with_suffix(".codes.npz")
+
+
+def grid_path(path: files.PathLike) -> pathlib.Path:
+    """Where the contact sheet of the video `path` is kept: NAME.grid.png."""
+    return pathlib.Path(path).with_suffix(".grid.png")
 
 
 class CodeWriter:
     """Collects codes on disk and writes them as `codes` (t, d) of an .npz; a context manager.
 
-    The file appears when the body ends; if it raises or is interrupted, with what there was, as NAME.partial.npz. Memory does
-    not grow with the number of codes.
+    The file appears when the body ends; if it raises or is interrupted, with what there was, beside the partial video. Memory
+    does not grow with the number of codes.
     """
 
     def __init__(self, path: files.PathLike, about: Mapping[str, Any]) -> None:
-        """`about` are further arrays or numbers to keep in the file."""
+        """`path` is the video's; `about` are further arrays or numbers to keep."""
         self.path, self.about = pathlib.Path(path), about
         self.count, self.dim = 0, 0
 
@@ -41,7 +67,7 @@ class CodeWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         with self._spool:
             if self.count:
-                path = self.path if kind is None else self.path.with_suffix(f".partial{self.path.suffix}")
+                path = codes_path(self.path if kind is None else video.partial_path(self.path))
                 with files.atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
                     for name, value in self.about.items():
                         with archive.open(f"{name}.npy", "w") as entry:
@@ -57,8 +83,8 @@ class CodeWriter:
             entry.write(part)
 
 
-def read_codes(path: files.PathLike) -> tuple[Float[np.ndarray, "t d"], float | None]:
-    """Codes (t, d) that `CodeWriter` or `numpy.savez(path, codes=…)` wrote, and their frames a second if it says.
+def read_codes(path: files.PathLike) -> Codes:
+    """What `CodeWriter` wrote, or `numpy.savez(path, codes=…)`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -66,14 +92,20 @@ def read_codes(path: files.PathLike) -> tuple[Float[np.ndarray, "t d"], float | 
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files") or "codes" not in file.files:
-                raise ValueError("it has no array 'codes'")
-            codes, fps = file["codes"], float(file["fps"]) if "fps" in file.files else None
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} holds no motion codes ({error}): give an .npz that `leo sample` wrote") from error
-    if codes.ndim != 2 or not len(codes):
-        raise ValueError(f"{path}: codes of shape {codes.shape}, (frames, d) are needed")
-    return codes.astype(np.float32), fps
+            found = {name: file[name] for name in getattr(file, "files", ())}
+    except (ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} holds no motion codes ({error}): give a .codes.npz that `leo sample` wrote"
+        ) from error
+    codes, shape = found.get("codes", np.zeros(0)), found.get("shape")
+    if codes.ndim != 2 or not codes.size:
+        raise ValueError(f"{path} holds no array 'codes' (frames, d): give a .codes.npz that `leo sample` wrote")
+    return Codes(
+        codes.astype(np.float32),
+        found.get("image"),
+        None if shape is None else (int(shape[0]), int(shape[1])),
+        float(found["fps"]) if "fps" in found else None,
+    )
 
 
 def write_image(path: files.PathLike, image: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -83,37 +115,36 @@ def write_image(path: files.PathLike, image: UInt8[np.ndarray, "h w 3"]) -> None
 
 
 def record(
-    moments: Iterable[Moment],
+    made: Video,
     path: files.PathLike,
     *,
     fps: float,
-    about: Mapping[str, Any] | None = None,
     shape: tuple[int, int] | None = None,
+    about: Mapping[str, Any] | None = None,
     keep: Collection[int] = (),
     tick: Callable[[], Any] = lambda: None,
 ) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """Writes frames to the video `path` and their codes to the .npz beside it, as they come.
+    """Writes frames to the video `path`, and their codes and the image to `codes_path`, as they come.
 
     Args:
-        moments: frames and codes.
+        made: the image, frames and codes.
         path: .mp4 or another suffix that `VideoWriter` knows.
         fps: frames a second.
-        about: kept in the .npz beside codes and fps.
         shape: (height, width) of the written frames; the model's own if not given.
+        about: kept beside the codes: seed, index, …
         keep: numbers of the frames to give back.
         tick: called after each frame.
 
     Returns:
         The frames of `keep`, at the model's size.
     """
-    path, kept = pathlib.Path(path), []
-    with (
-        video.VideoWriter(path, fps) as writer,
-        CodeWriter(path.with_suffix(".npz"), {"fps": float(fps), **(about or {})}) as codes,
-    ):
-        for number, moment in enumerate(moments):
+    kept: list[np.ndarray] = []
+    shape = shape or made.image.shape[:2]
+    beside = {"image": made.image, "shape": np.asarray(shape), "fps": float(fps), **(about or {})}
+    with video.VideoWriter(path, fps) as writer, CodeWriter(path, beside) as codes:
+        for number, moment in enumerate(made.moments):
             frame = to_bytes(moment.frame)
-            writer.write(frame if shape is None else video.resize(frame, *shape))
+            writer.write(video.resize(frame, *shape))
             codes.write(moment.code)
             if number in keep:
                 kept.append(frame)

@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
-from tqdm import tqdm
 
 from leo_jax import files
+from leo_jax.progress import progress_bar
 from leo_jax.sampling import recording, sheets, videos
 from leo_jax.sampling.codes import CodeSampler
 from leo_jax.sampling.render import Renderer
@@ -57,7 +57,7 @@ def write_samples(
     seed: int = 0,
     progress: bool = True,
 ) -> list[pathlib.Path]:
-    """Writes videos of every mode that the model has to `folder`: MODE-K.mp4, its codes .npz, its image .png; samples.png.
+    """Writes videos of every mode that the model has to `folder`: MODE-K.mp4, MODE-K.codes.npz; samples.png.
 
     Args:
         model: from `leo_jax.load`.
@@ -82,7 +82,7 @@ def write_samples(
     plan = [(mode, k) for mode in found for k in range(len(images) if "conditional" in mode else 1)]
     lengths = {mode: frames if "conditional" in mode else long_frames for mode in found}
     folder, paths, rows = pathlib.Path(folder), [], []
-    with tqdm(total=sum(lengths[mode] for mode, _ in plan), unit="frame", desc="samples", disable=not progress) as bar:
+    with progress_bar(sum(lengths[mode] for mode, _ in plan), "samples", "frame", shown=progress) as bar:
         for mode, k in plan:
             path, count = folder / f"{mode}-{k}.mp4", lengths[mode]
             (video,) = videos.videos(
@@ -95,12 +95,9 @@ def write_samples(
                 first=k,
                 transition=mode == "transition",
             )
-            recording.write_image(path.with_suffix(".png"), video.image)
             times = sheets.spaced(count, COLUMNS)
             about = {"seed": seed, "index": k, "steps": steps}
-            kept = recording.record(
-                video.moments, path, fps=model.fps, about=about, keep=times, tick=lambda: bar.update()
-            )
+            kept = recording.record(video, path, fps=model.fps, about=about, keep=times, tick=bar.update)
             rows.append(sheets.Row(f"{path.stem}: frames {_listed(times)}", kept))
             paths.append(path)
     recording.write_image(folder / "samples.png", sheets.sheet(rows))

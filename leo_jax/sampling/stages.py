@@ -1,8 +1,8 @@
 """The trained denoisers in a model's folder, each opened when it is first asked for.
 
-A finished stage DIR/<stage>/ holds model.json ({stage: its description, "stride", "fps"}), <stage>.npz and statistics.npz; one
-that is still training holds denoiser.json (the same description), statistics.npz and checkpoints/, whose averaged weights
-are used.
+A finished stage DIR/<stage>/ holds model.json ({stage: its description, "stride", "fps" of the data}), <stage>.npz and
+statistics.npz; one that is still training holds denoiser.json (the same description), statistics.npz and checkpoints/,
+whose averaged weights are used.
 """
 
 import dataclasses
@@ -55,8 +55,8 @@ class Stages:
 
     @property
     def fps(self) -> float:
-        """Frames a second of what the motion model makes."""
-        return float(self._about("motion").get("fps") or DEFAULT_FPS)
+        """Frames a second of what the motion model makes: the training videos' rate over `stride`."""
+        return float(self._about("motion").get("fps") or DEFAULT_FPS) / self.stride
 
     def __getitem__(self, name: str) -> Trained:
         """The stage of this name.

@@ -18,9 +18,15 @@ from leo_jax.video.reading import (
     resize,
     sample_numbers,
 )
-from leo_jax.video.writing import VideoWriter
+from leo_jax.video.writing import VideoWriter, partial_path
+
+COMPANIONS = (
+    ".codes.npz",
+    ".grid.png",
+)  # ends of names of what `leo sample` writes beside videos: no videos themselves
 
 __all__ = [
+    "COMPANIONS",
     "FOLDER_FPS",
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
@@ -29,6 +35,7 @@ __all__ = [
     "VideoWriter",
     "frame_files",
     "natural_key",
+    "partial_path",
     "probe",
     "read_at",
     "read_frames",

@@ -21,6 +21,12 @@ _COPIED_AUDIO = ("aac", "mp3", "ac3", "eac3", "alac")  # an mp4 with these plays
 _AAC_RATE = 48_000
 
 
+def partial_path(path: PathLike) -> pathlib.Path:
+    """What the video `path` is called when its writing was cut off: NAME.partial.SUFFIX; a folder keeps its name."""
+    path = pathlib.Path(path)
+    return path.with_suffix(f".partial{path.suffix}") if path.suffix else path
+
+
 class VideoWriter:
     """Writes frames to a file or folder; a context manager.
 
@@ -71,7 +77,7 @@ class VideoWriter:
             if self._sink is not None:
                 self._sink.close()
                 if self.path.suffix:
-                    target = self.path if kind is None else self.path.with_suffix(f".partial{self.path.suffix}")
+                    target = self.path if kind is None else partial_path(self.path)
                     os.replace(self._temporary, target)
         finally:
             if self.path.suffix:

@@ -105,6 +105,11 @@ def test_warnings(monkeypatch):
     real = some(0)
     jpeg = dataclasses.replace(real, videos=tuple(dataclasses.replace(v, storage="jpeg") for v in real.videos))
     assert "stored as jpeg, generated ones as raw" in warnings_of(jpeg, some(1))
+    fake = some(1)
+    film = dataclasses.replace(fake, videos=tuple(dataclasses.replace(v, storage="h264") for v in fake.videos))
+    assert "stored as jpeg, generated ones as h264" in warnings_of(jpeg, film), "not the same compression"
+    png = dataclasses.replace(fake, videos=tuple(dataclasses.replace(v, storage="png") for v in fake.videos))
+    assert "stored as" not in warnings_of(real, png), "raw and PNG are both exact"
     assert "blur differs" in warnings_of(some(0, size=32), some(1))
     assert "the same videos" in warnings_of(some(0), some(0))
     assert "1/N law" in warnings_of(some(0), some(1), extrapolate=True)

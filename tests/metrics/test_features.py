@@ -91,6 +91,42 @@ def test_cache_saves_the_work_and_knows_its_data(tmp_path):
     )
 
 
+def test_cached_features_belong_to_names(tmp_path):
+    """Clips are kept by the number of their video: a set with a video more or less has other numbers."""
+    found, network = videos.from_arrays(some(), names=list("bcde")), MeanColour()
+    clips = fake_clips(found.lengths, SMALL)
+    extract(found, clips, network, cache=tmp_path)
+    fewer = dataclasses.replace(found, videos=found.videos[1:])
+    again = extract(fewer, fake_clips(fewer.lengths, SMALL), network, cache=tmp_path)
+    assert again.computed == 3
+    np.testing.assert_array_equal(again.values, extract(found, clips[1:], network).values)
+
+
+def test_networks_share_the_reading(tmp_path):
+    """Two networks that want different clips: each gets its own, each video is read once, both are cached."""
+
+    class Last(MeanColour):
+        batch_size, fingerprint = 2, "last frame"
+
+        def __call__(self, clips):
+            self.seen += len(clips)
+            return clips[:, -1].mean(axis=(1, 2)).astype(np.float32)
+
+    reads = []
+    found = videos.from_arrays(some(5))
+    spied = [dataclasses.replace(v, read=lambda i, v=v: reads.append(v.name) or v.read(i)) for v in found.videos]
+    found = dataclasses.replace(found, videos=tuple(spied))
+    clips = fake_clips(found.lengths, SMALL)
+    networks, told = (MeanColour(), Last()), []
+    wanted = [(networks[0], clips), (networks[1], clips[1:3])]
+    one, two = features.extract_all(found, wanted, SMALL, cache=tmp_path, progress=told.append)
+    assert len(reads) == 5 and [network.seen for network in networks] == [5, 2] and sum(told) == 7
+    np.testing.assert_allclose(one.values[:, 3], [60 + i for i in range(5)])
+    np.testing.assert_allclose(two.values[:, 0], [61, 62])
+    one, two = features.extract_all(found, [(networks[0], clips), (networks[1], clips)], SMALL, cache=tmp_path)
+    assert (one.computed, two.computed) == (0, 3) and len(reads) == 8
+
+
 def test_interrupted_work_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "SAVE_SECONDS", 0.0)
     found, network = videos.from_arrays(some()), MeanColour()

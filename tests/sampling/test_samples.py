@@ -6,9 +6,9 @@ import pytest
 
 import leo_jax
 from leo_jax import video
-from leo_jax.sampling import samples
+from leo_jax.sampling import recording, samples
 from tests import tiny_model
-from tests.tiny_model import FPS, LENGTH, SIZE
+from tests.tiny_model import FPS, LENGTH, SIZE, STRIDE
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
 
@@ -20,13 +20,11 @@ def test_every_mode_is_written(leo, tmp_path):
     for name in names:
         info = video.probe(tmp_path / f"{name}.mp4")
         frames = LENGTH if "conditional" in name else 20
-        assert (info.frames, info.fps, info.height) == (frames, FPS, SIZE)
-        with np.load(tmp_path / f"{name}.npz") as file:
-            codes = file["codes"]
-        assert codes.shape == (frames, 3)
-        image = np.asarray(PIL.Image.open(tmp_path / f"{name}.png"))
+        assert (info.frames, info.fps, info.height) == (frames, FPS / STRIDE, SIZE)
+        kept = recording.read_codes(tmp_path / f"{name}.codes.npz")
+        assert kept.codes.shape == (frames, 3) and kept.fps == FPS / STRIDE
         # The image and the codes are the video: all but the first frame are drawn from them.
-        drawn = leo.render(image, codes)
+        drawn = leo.render(kept.image, kept.codes)
         shown = np.stack(list(video.read_frames(tmp_path / f"{name}.mp4")))
         assert np.abs(shown[1:] / 127.5 - 1 - drawn[1:]).mean() < 0.05
     sheet = np.asarray(PIL.Image.open(paths[-1]))

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from leo_jax.cli.sampling import animate, edit, sample
+
 Path = pathlib.Path
 Commands = dict[str, Callable[..., Any]]
 
@@ -115,11 +117,17 @@ def convert(
         out: directory for lia, .npz file for the others.
         linear: for lpips: LPIPS' own weights, alex.pth of version 0.1.
     """
+    import importlib
+
     from leo_jax import convert as converters
     from leo_jax import weights
     from leo_jax.convert import torch_file
 
-    state_dict = torch_file.read(checkpoint)
+    try:
+        state_dict = torch_file.read(checkpoint)
+    except FileNotFoundError as error:
+        where = getattr(importlib.import_module(f"leo_jax.convert.{kind}"), "WHERE", "")
+        raise FileNotFoundError(f"{error}. {where}".rstrip(". ")) from error
     if kind == "vgg19":
         weights.save_tree(out, converters.vgg19(state_dict))
         print(f"{out}: VGG19 up to relu5_1; give it to training as --config.animator.vgg19={out}")
@@ -133,33 +141,6 @@ def convert(
     more = "with its discriminator" if found.discriminator else "without a discriminator"
     print(f"{found.directory}: an animator of {found.size} px, {found.parameters:,} parameters, {more}")
     print(f"parameters of the file that nothing uses: {', '.join(found.unused) or 'none'}")
-
-
-def animate(
-    model: str,
-    source: Path,
-    driving: Path,
-    out: Path,
-    relative: bool = False,
-    crop: bool = False,
-    side_by_side: bool = False,
-) -> None:
-    """Animate a photo with a video's motion.
-
-    Args:
-        model: a converted checkpoint, a training workdir, or `puppets`, the model that comes with the package.
-        source: picture of whom to move.
-        driving: video of the motion.
-        out: .mp4 (H.264, with the driving video's rate and sound), .gif, or a folder of .png files.
-        relative: move as the driving video moves from its first frame, instead of taking its poses.
-        crop: take the centre square of both instead of squeezing them into squares.
-        side_by_side: show source and driving video beside the result.
-    """
-    from leo_jax import api
-    from leo_jax.sampling.animate import animate as run
-
-    count = run(api.load(model).renderer, source, driving, out, relative=relative, crop=crop, side_by_side=side_by_side)
-    print(f"{out}: {count} frames")
 
 
 def evaluate(
@@ -344,7 +325,9 @@ COMMANDS: Commands = {
     "prepare": prepare,
     "reindex": reindex,
     "convert": convert,
+    "sample": sample,
     "animate": animate,
+    "edit": edit,
     "evaluate": evaluate,
     "study": study,
 }
@@ -365,7 +348,6 @@ def main(arguments: Annotated[Sequence[str] | None, "default: sys.argv[1:]"] = N
         if os.environ.get("LEO_TRACEBACK"):
             raise
         sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()
+    except KeyboardInterrupt as stop:
+        print(f"interrupted{f': {stop}' if str(stop) else ''}", file=sys.stderr)
+        sys.exit(130)
