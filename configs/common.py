@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     """The faithful training at 256 px, without a data set."""
     config = ConfigDict()
     config.seed = 0  # of everything random: parameters, order of the data, augmentation
-    # Run in this order, each in its own folder of the workdir; 'prepare' can stand before (puppets are drawn there).
+    # Run in this order, each in its own folder of the workdir; there are also 'prepare' (draws puppets) and 'evaluate'.
     config.stages = ("animator", "codes", "motion", "start", "transition", "first_frame", "sample")
     config.animator_from = ""  # a model's folder (`leo convert lia`) to take instead of training stage 1; --animator
     config.profile = ""  # "10:20" traces each stage's steps between these, as --profile=10:20 does
@@ -105,4 +105,15 @@ def get_config() -> ConfigDict:
     sample.frames = 64  # of them
     sample.long_frames = 512  # of the long one and the one with transitions
     sample.steps = 50  # DDIM steps
+
+    config.evaluate = evaluate = ConfigDict()  # of the stage 'evaluate', which runs where `stages` names it
+    evaluate.protocol = "styleganv"  # see docs/evaluation.md
+    evaluate.metrics = ()  # empty: the protocol's own; 'acd' needs one of the weights below
+    evaluate.split = "train"  # of the real side, as in the paper
+    evaluate.count = 0  # generated videos; 0: as many as the protocol compares (2048)
+    evaluate.steps = 50  # DDIM steps
+    evaluate.unconditional = False  # draw the first images too, instead of taking real ones
+    evaluate.i3d = ""  # files that `leo convert` wrote; without i3d the installed package's weights
+    evaluate.face = ""
+    evaluate.reid = ""
     return config

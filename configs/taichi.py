@@ -23,4 +23,5 @@ def get_config(size: str = "256") -> ConfigDict:
     config.data.dir = "data/taichi"
     config.data.name = "taichi"
     config.data.augmentation = "taichi"
+    config.evaluate.protocol = "digan-taichi"
     return config

@@ -13,8 +13,8 @@ ROWS = [
     {"diffusion", "losses", "convert"},
     {"denoisers"},
     {"training", "sampling", "metrics"},
-    {"api", "run_report"},
-    {"experiment", "report"},
+    {"api", "report", "run_report"},
+    {"experiment"},
     {"main"},
     {"cli"},
 ]

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from leo_jax import api, denoisers, files, run_report
-from leo_jax.experiment import animator, codes, marks, samples
+from leo_jax.experiment import animator, codes, evaluation, marks, samples
 from leo_jax.experiment import denoisers as denoising
 from leo_jax.experiment.animator import ANIMATOR_FILE
 from leo_jax.experiment.marks import Stage
@@ -44,12 +44,8 @@ DATA: Mapping[str, Callable[[ConfigDict], str | None]] = {
 def stages_of(config: ConfigDict) -> dict[str, Stage]:
     """All stages that have a folder, in the order in which they can run."""
     trained = {name: denoising.stage(config, name) for name in denoisers.KINDS}
-    return {
-        "animator": animator.stage(config),
-        "codes": codes.stage(config),
-        **trained,
-        "sample": samples.stage(config),
-    }
+    last = {"sample": samples.stage(config), "evaluate": evaluation.stage(config)}
+    return {"animator": animator.stage(config), "codes": codes.stage(config), **trained, **last}
 
 
 def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = False) -> dict[str, pathlib.Path]:
@@ -118,14 +114,15 @@ def check_workdir(
             are or will be others; says which fields, and what else that makes worthless.
     """
     changed: dict[str, list[str]] = {}  # what differs, by stage
-    others: set[str] = set()  # stages whose results this run makes anew, or would have to
+    lost: set[str] = set()  # stages whose results the changes make worthless
+    longer: set[str] = set()  # stages that are trained further
     for name, stage in stages.items():
         folder, here = workdir / name, marks.fields_of(config, stage)
         found = marks.changes(folder, stage, here, inputs_of(config, stages, name, workdir))
         done = marks.finished_steps(folder)
         begun = marks.has_begun(folder, stage)
         if begun:
-            again = [need for need in stage.needs if need in others and need in selected]
+            again = [need for need in stage.needs if need in lost | longer and need in selected]
             found += [f"the result of stage {need}: will be another one" for need in again]
         elif name in selected and stage.result(folder) is not None:
             raise ConfigError(
@@ -134,23 +131,23 @@ def check_workdir(
             )
         if found:
             changed[name] = found
-        longer = name in selected and done is not None and done < steps_of(config, name)
-        if found or longer or (begun and others & {*stage.needs, *stage.uses}):
-            others.add(name)
+        if found or (begun and (lost | longer) & {*stage.needs, *stage.uses}):
+            lost.add(name)
+        elif name in selected and done is not None and done < steps_of(config, name):
+            longer.add(name)
     involved = _with_needs(stages, selected)
     wrong = [name for name in changed if name in involved and stages[name].trained]
     stale = [name for name in changed if name in involved and not stages[name].trained and name not in selected]
     lines = [_differing(workdir / name, changed[name]) for name in wrong or stale]
-    worthless = [name for name in stages if name in others and name not in wrong]
+    worthless = [name for name in stages if name in lost and name not in wrong]
     lines += [f"{', '.join(worthless)}: would be worthless"] if wrong and worthless else []
-    if wrong and not accept_changes:
-        raise ConfigError("\n".join([*lines, WAYS_OUT]))
-    if stale:
-        raise ConfigError(
-            "\n".join([*lines, f"what is to run reads them, so add --stages={','.join([*stale, *selected])}"])
-        )
-    if wrong:
+    if not lines:
+        return
+    if accept_changes:
         say("\n".join([*lines, "--accept_changes: going on nevertheless"]))
+        return
+    way = WAYS_OUT if wrong else f"what is to run reads them, so add --stages={','.join([*stale, *selected])}"
+    raise ConfigError("\n".join([*lines, way]))
 
 
 def _differing(folder: pathlib.Path, found: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -169,10 +170,12 @@ def test_an_animator_that_is_not_there_is_an_error(tmp_path):
         ("motion", "dtype", "float16", r"motion.dtype = 'float16'"),
         ("sample", "frames", 0, r"sample.frames = 0"),
         ("codes", "batch_size", 0, r"codes.batch_size = 0"),
+        ("evaluate", "protocol", "fvd", r"config.evaluate: no protocol 'fvd'"),
+        ("evaluate", "metrics", ("acd",), r"config.evaluate: acd needs weights"),
     ],
 )
 def test_impossible_values_are_named(given, tmp_path, name, field, value, message):
-    config = config_of(tmp_path, given)
+    config = config_of(tmp_path, given, (*ALL, "evaluate"))
     config.transition.multipliers = (1, 1)
     config[name][field] = value
     with pytest.raises(ConfigError, match=message):
@@ -229,3 +232,18 @@ def test_videos_that_are_too_short_are_counted(finished):
         denoisers.told_dropped(Mixed(source, 8, 4))
         == "3 of 5 training videos have fewer than 8 frames and are left out"
     )
+
+
+@pytest.mark.slow
+def test_the_videos_of_a_run_are_evaluated(finished, given, tmp_path):
+    _, workdir = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    config = config_of(tmp_path, given, ("evaluate",))
+    config.data.dir = str(tmp_path / "videos")
+    config.code_puppets.update({"num_train": 3, "frames": 16})  # the protocol's clips have 16
+    config.evaluate.update({"count": 2, "steps": 2})
+    with pytest.raises(ConfigError, match="the videos that codes are made of: another one there"):
+        experiment.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run", accept_changes=True)
+    result = json.loads((tmp_path / "run" / "evaluate" / "evaluation.json").read_text())
+    assert np.isfinite(result["metrics"]["fvd"]["value"]) and result["fake"]["videos"] == 2

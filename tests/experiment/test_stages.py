@@ -166,6 +166,7 @@ def test_more_steps_go_on_and_name_what_they_invalidate(fakes, tmp_path):
     more = config().animator.steps + 1
     message = refused(tmp_path, fakes, animator__steps=more)
     assert "the result of stage codes: will be another one" in message
+    assert "\ncodes, sample: would be worthless" in message, "the longer animator is not"
 
 
 def test_fewer_steps_keep_the_longer_training_and_say_so(fakes, tmp_path, capsys):
@@ -200,6 +201,7 @@ def test_stale_codes_that_are_not_asked_for_are_not_read(fakes, tmp_path):
     message = refused(tmp_path, fakes, only=("motion",), model__size=64)
     assert "model.size: 32 there, 64 here" in message and "add --stages=codes,motion" in message
     assert run(tmp_path, fakes, only=("codes", "motion"), model__size=64) == ["codes", "motion"]
+    assert run(tmp_path, fakes, only=("sample",), accept=True) == ["sample"], "accepted, old codes may stay"
 
 
 def test_accepting_changes_runs_everything_that_they_touch(fakes, tmp_path):
