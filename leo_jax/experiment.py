@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,22 +24,24 @@ from leo_jax.data.augment import AUGMENTATIONS
 from leo_jax.data.puppets import make_dataset
 from leo_jax.data.source import open_split
 from leo_jax.models.animator import Animator
-from leo_jax.models.discriminator import Discriminator
+from leo_jax.models.discriminator import BLOCK, Discriminator
 from leo_jax.models.layers import scaled
 from leo_jax.training import animator as adversarial
 from leo_jax.training.loop import fit
-from leo_jax.training.state import Task, make_mesh
+from leo_jax.training.state import Task, make_mesh, to_host
 
 CONFIG_FILE = "config.json"
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SHOWN = 12  # differing fields listed
 
-# Fields that a resumed run may change: how long, how often, from where; nothing that a step computes.
+# Fields that a resumed run may change: how long, how often, from where, in which parts; nothing that a step computes.
 FREE = (
+    ("model", "remat"),
     ("data", "dir"),
     ("data", "workers"),
     ("animator", "steps"),
+    ("animator", "accumulate"),
     ("animator", "vgg19"),
     ("animator", "log_every"),
     ("animator", "picture_every"),
@@ -86,12 +88,20 @@ def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = F
         raise ConfigError(f"config.stages = {tuple(config.stages)}: name some of {tuple(STAGES)}")
     for name in config.stages:
         STAGES[name].check(config)
+    mesh = mesh_of(config)
     prepare_puppets(config)
-    mesh = make_mesh()
     for name in config.stages:
         keep_config(config, STAGES[name], workdir / name, accept_changes=accept_changes)
         STAGES[name].run(config, workdir / name, mesh)
     return {name: workdir / name for name in config.stages}
+
+
+def mesh_of(config: ConfigDict, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh that `config.mesh` describes, over all devices or those given; raises ConfigError if it cannot be made."""
+    try:
+        return make_mesh(devices, **config.mesh)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def prepare_puppets(config: ConfigDict) -> None:
@@ -110,8 +120,8 @@ def networks(config: ConfigDict) -> tuple[Animator, Discriminator]:
     """The animator and the discriminator that `config.model` describes."""
     model = config.model
     dtype = DTYPES[model.dtype]
-    animator = Animator(size=model.size, width=model.width, code_dim=model.code_dim, dtype=dtype)
-    return animator, Discriminator(size=model.size, width=model.width, dtype=dtype)
+    shared = {"size": model.size, "width": model.width, "dtype": dtype, "remat": model.remat}
+    return Animator(code_dim=model.code_dim, **shared), Discriminator(**shared)
 
 
 def animator_batches(config: ConfigDict) -> pipeline.Batches:
@@ -170,6 +180,12 @@ def check_animator(config: ConfigDict) -> None:
         raise ConfigError(
             f"data.batch_size = {data.batch_size}: the discriminator compares samples in fours, take a multiple of 8"
         )
+    whole = max(section.accumulate, 1) * (BLOCK if section.adversarial_weight > 0 else 1)
+    if section.accumulate < 1 or (section.accumulate > 1 and data.batch_size % whole):
+        raise ConfigError(
+            f"animator.accumulate = {section.accumulate}, data.batch_size = {data.batch_size}: make the batch a multiple "
+            f"of {whole}, so that every part has whole blocks of the minibatch statistic, or accumulate = 1"
+        )
     if section.perceptual not in ("vgg19", "pyramid_l1"):
         raise ConfigError(f"animator.perceptual = {section.perceptual!r}: 'vgg19' or 'pyramid_l1'")
     if section.perceptual == "vgg19" and not pathlib.Path(section.vgg19).is_file():
@@ -211,10 +227,10 @@ def train_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None
         best_metric=best,
     )
     batches.close()
+    params = to_host(adversarial.generator_params(state))
     if jax.process_index() == 0:
         model = config.model
         sizes = {"size": model.size, "width": model.width, "code_dim": model.code_dim}
-        params = jax.device_get(adversarial.generator_params(state))
         weights.save_model(folder, {"animator": sizes, "trained_steps": section.steps}, {"animator": params})
 
 
