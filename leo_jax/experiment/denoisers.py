@@ -32,6 +32,7 @@ from leo_jax.models.unet import UNet
 from leo_jax.training import denoising
 from leo_jax.training.denoising_pictures import Render, make_picture
 from leo_jax.training.loop import fit
+from leo_jax.training.state import to_host
 
 MULTIPLIERS = {64: (1, 2, 3, 4), 128: (1, 1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4)}  # of the first frame's U-Net, by size
 ATTENTION = (16, 8)  # px at which it attends
@@ -201,8 +202,9 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh, name: str) -> None
         profile=profile_of(config),
     )
     with_input.close()
+    params = to_host(state["ema"])
     if speaks():
-        parts = {name: jax.device_get(state["ema"]), "statistics": statistics._asdict()}
+        parts = {name: params, "statistics": statistics._asdict()}
         weights.save_model(folder, {**about, "trained_steps": section.steps}, parts)
 
 

@@ -1,16 +1,19 @@
 """What all stages read of a config: where the data are, what is allowed; and how they fail and speak."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from leo_jax.data import manifest
 from leo_jax.data.puppets import make_dataset
 from leo_jax.training import profiling
+from leo_jax.training.state import make_mesh
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -40,6 +43,14 @@ def draw_puppets(config: ConfigDict, needed: Collection[str]) -> None:
                 except ValueError as error:
                     raise ConfigError(f"the puppets of config.{section}, in {folder}: {error}") from error
             together(section)
+
+
+def mesh_of(config: ConfigDict, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh that `config.mesh` describes, over all devices or those given; raises ConfigError if it cannot be made."""
+    try:
+        return make_mesh(devices, **config.mesh)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def profile_of(config: ConfigDict) -> profiling.Range | None:
