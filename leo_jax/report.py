@@ -103,7 +103,7 @@ def metrics_table(result: Mapping[str, Any]) -> pages.Table:
         "standard error",
         "real side",
         "real against real",
-        "the same N",
+        "generated, at that N",
         "N = ∞",
         "N",
     ]

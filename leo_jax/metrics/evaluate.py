@@ -104,9 +104,10 @@ class _Side:
         return np.array([rows[self.clips[i]] for i in self.draws[number] if self.clips[i] in rows], int)
 
     def samples(self) -> list[np.ndarray]:
-        """The first clips, as the network is shown them."""
+        """The first clips of different videos, as the network is shown them."""
         found: list[np.ndarray] = []
-        for clip in (self.clips[i] for i in self.draws[0][:SAMPLES]):
+        by_video = {self.clips[i].video: self.clips[i] for i in reversed(self.draws[0].tolist())}
+        for clip in sorted(by_video.values())[:SAMPLES]:
             frames = self.videos.videos[clip.video].read(list(clip.indices))
             found.append(preprocess.prepare(frames, self.protocol))
         return found
