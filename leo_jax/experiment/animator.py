@@ -21,16 +21,17 @@ from leo_jax.experiment.settings import (
     check_batch,
     check_data,
     check_dtype,
+    check_parts,
     profile_of,
     say,
     speaks,
 )
 from leo_jax.models.animator import Animator
-from leo_jax.models.discriminator import Discriminator
+from leo_jax.models.discriminator import BLOCK, Discriminator
 from leo_jax.models.layers import scaled
 from leo_jax.training import animator as adversarial
 from leo_jax.training.loop import fit
-from leo_jax.training.state import Task
+from leo_jax.training.state import Task, to_host
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 ANIMATOR_FILE = "animator.npz"
@@ -40,8 +41,8 @@ def networks(config: ConfigDict) -> tuple[Animator, Discriminator]:
     """The animator and the discriminator that `config.model` describes."""
     model = config.model
     dtype = DTYPES[model.dtype]
-    animator = Animator(size=model.size, width=model.width, code_dim=model.code_dim, dtype=dtype)
-    return animator, Discriminator(size=model.size, width=model.width, dtype=dtype)
+    shared = {"size": model.size, "width": model.width, "dtype": dtype, "remat": model.remat}
+    return Animator(code_dim=model.code_dim, **shared), Discriminator(**shared)
 
 
 def animator_batches(config: ConfigDict) -> pipeline.Batches:
@@ -99,6 +100,7 @@ def check_animator(config: ConfigDict) -> None:
         raise ConfigError(
             f"data.batch_size = {data.batch_size}: the discriminator compares samples in fours, take a multiple of 8"
         )
+    check_parts("animator", section.accumulate, data.batch_size, BLOCK if section.adversarial_weight > 0 else 1)
     if section.perceptual not in ("vgg19", "pyramid_l1"):
         raise ConfigError(f"animator.perceptual = {section.perceptual!r}: 'vgg19' or 'pyramid_l1'")
     if section.perceptual == "vgg19" and not pathlib.Path(section.vgg19).is_file():
@@ -133,10 +135,10 @@ def train_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None
         profile=profile_of(config),
     )
     batches.close()
+    params = to_host(adversarial.generator_params(state))
     if speaks():
         model = config.model
         sizes = {"size": model.size, "width": model.width, "code_dim": model.code_dim}
-        params = jax.device_get(adversarial.generator_params(state))
         weights.save_model(folder, {"animator": sizes, "trained_steps": section.steps}, {"animator": params})
 
 

@@ -18,12 +18,12 @@ from leo_jax.experiment.settings import (
     check_data,
     code_data,
     draw_puppets,
+    mesh_of,
     profile_of,
     say,
     speaks,
     together,
 )
-from leo_jax.training.state import make_mesh
 
 PREPARE = "prepare"  # draws puppets, and has no folder of its own
 SHOWN = 12  # differing fields listed
@@ -74,11 +74,11 @@ def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = F
         stages[name].check(config)
     check_data(config)
     profile_of(config)
+    mesh = mesh_of(config)
     check_workdir(config, workdir, stages, selected, accept_changes=accept_changes)
     draw_puppets(
         config, DATA if PREPARE in config.stages else {need for name in selected for need in stages[name].needs}
     )
-    mesh = make_mesh()
     for name in selected:
         run_stage(config, workdir, stages, name, mesh, accept_changes=accept_changes)
     if speaks():
