@@ -17,6 +17,7 @@ def denoiser(batch_size: int, steps: int) -> ConfigDict:
     section.ema_decay = 0.9999  # ours: of the running mean of the weights, which is what samples
     section.schedule = "linear"  # ours: of the 1000 steps' noise; or "cosine"
     section.dtype = "float32"  # or "bfloat16" for the arithmetic of feature maps; parameters stay float32
+    section.accumulate = 1  # parts a step cuts its batch into, to save memory; batch_size: a multiple of it
     section.log_every = 100  # steps, as all that follow
     section.picture_every = 5000
     section.checkpoint_every = 5000

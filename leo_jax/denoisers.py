@@ -1,8 +1,9 @@
 """The four denoisers of LEO (SPEC §3): what each one noises, what it is shown clean, and how it is sampled.
 
 Codes are standardised here, in and out (`Statistics` does it): motion and residuals are formed after that. A denoiser is a
-record of a network and a schedule; parameters are arguments. `loss(params, batch, key)` gives one number a sample and
-`sample(params, keys, condition)` one sample a key, a function of that key and its condition alone.
+record of a network and a schedule; parameters are arguments. `loss(params, batch, key)` gives one number a sample, whose draws
+are its own if there is a key for each; `sample(params, keys, condition)` one sample a key, a function of that key and its
+condition alone.
 """
 
 import dataclasses

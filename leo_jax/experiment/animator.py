@@ -21,6 +21,7 @@ from leo_jax.experiment.settings import (
     check_batch,
     check_data,
     check_dtype,
+    check_parts,
     profile_of,
     say,
     speaks,
@@ -99,12 +100,7 @@ def check_animator(config: ConfigDict) -> None:
         raise ConfigError(
             f"data.batch_size = {data.batch_size}: the discriminator compares samples in fours, take a multiple of 8"
         )
-    whole = max(section.accumulate, 1) * (BLOCK if section.adversarial_weight > 0 else 1)
-    if section.accumulate < 1 or (section.accumulate > 1 and data.batch_size % whole):
-        raise ConfigError(
-            f"animator.accumulate = {section.accumulate}, data.batch_size = {data.batch_size}: make the batch a multiple "
-            f"of {whole}, so that every part has whole blocks of the minibatch statistic, or accumulate = 1"
-        )
+    check_parts("animator", section.accumulate, data.batch_size, BLOCK if section.adversarial_weight > 0 else 1)
     if section.perceptual not in ("vgg19", "pyramid_l1"):
         raise ConfigError(f"animator.perceptual = {section.perceptual!r}: 'vgg19' or 'pyramid_l1'")
     if section.perceptual == "vgg19" and not pathlib.Path(section.vgg19).is_file():

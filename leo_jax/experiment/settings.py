@@ -80,6 +80,24 @@ def check_batch(field: str, size: int) -> None:
         raise ConfigError(f"{field} = {size} does not divide over {devices} devices: make it a multiple of {devices}")
 
 
+def check_parts(section: str, parts: int, batch_size: int, block: int) -> None:
+    """Raises ConfigError unless a batch can be cut into `parts` equal parts of whole blocks of `block` samples."""
+    whole = max(parts, 1) * block
+    if parts < 1 or (parts > 1 and batch_size % whole):
+        raise ConfigError(
+            f"{section}.accumulate = {parts} with a batch of {batch_size}: take a multiple of {whole} samples, so that "
+            f"every part has whole blocks of {block}, or accumulate = 1"
+        )
+
+
+def mesh_of(config: ConfigDict, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh that `config.mesh` describes, over all devices or those given; raises ConfigError if it cannot be."""
+    try:
+        return make_mesh(devices, **config.mesh)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def check_dtype(field: str, dtype: str) -> None:
     """Raises ConfigError unless `dtype` is one of DTYPES."""
     if dtype not in DTYPES:

@@ -41,6 +41,9 @@ def test_vgg19_without_weights_fails_at_once(tmp_path):
         ("data", "batch_size", 6, "multiple of 8"),
         ("data", "dir", "", "leo prepare"),
         ("animator", "perceptual", "lpips", "'vgg19' or 'pyramid_l1'"),
+        ("animator", "accumulate", 2, "animator.accumulate = 2 with a batch of 8: take a multiple of 16"),
+        ("animator", "accumulate", 0, "animator.accumulate = 0"),
+        ("mesh", "fsdp", 3, "mesh.fsdp = 3 over 1 devices"),
     ],
 )
 def test_impossible_values_are_named(tmp_path, section, field, value, message):

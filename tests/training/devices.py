@@ -13,16 +13,15 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from leo_jax import diffusion
+from leo_jax.denoisers import Motion, Statistics
 from leo_jax.models.animator import Animator
 from leo_jax.models.discriminator import Discriminator
 from leo_jax.models.unet import UNet
 from leo_jax.training import animator as adversarial
-from leo_jax.training.accumulation import averaged
+from leo_jax.training import denoising
 from leo_jax.training.loop import fit
-from leo_jax.training.state import Task, compiled_step, init_state, make_mesh, place_batch, root_key, to_host
+from leo_jax.training.state import compiled_step, init_state, make_mesh, place_batch, root_key, to_host
 
 STEPS, BATCH, SIZE = 20, 16, 8
 # Adam with eps 1e-8 divides a first gradient by its own size, rounding error and all. With this eps it is about SGD; at this
@@ -49,28 +48,12 @@ def adversarial_batch(number):
 
 
 def denoising_task(accumulate=1):
-    """A small U-Net that learns the noise in sequences of codes (b, 8, 4)."""
-    net = UNet(out_channels=4, width=32, multipliers=(1,), num_blocks=1, attention=(1,), num_heads=2, groups=8)
-    schedule, adam = diffusion.linear_schedule(), adversarial.optimiser(0.01, 1.0, 0.9, 0.999, EPS)
-
-    def init(key):
-        params = net.init(key, jnp.zeros((1, 8, 4), jnp.float32), jnp.zeros((1,), jnp.int32))["params"]
-        return {"params": params, "optimiser": adam.init(params), "ema": jax.tree.map(jnp.copy, params)}
-
-    def step(state, frozen, batch, key):
-        def loss(params, part):
-            denoise = lambda x, t: net.apply({"params": params}, x, t)
-            return diffusion.epsilon_loss(schedule, denoise, part["codes"], part["t"], part["noise"]).mean()
-
-        t, noise = diffusion.draw(schedule, key, batch["codes"].shape)
-        batch = {**batch, "t": t, "noise": noise}
-        value, gradient = averaged(lambda part: jax.value_and_grad(loss)(state["params"], part), batch, accumulate)
-        updates, optimiser = adam.update(gradient, state["optimiser"], state["params"])
-        params = optax.apply_updates(state["params"], updates)
-        ema = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, state["ema"], params)
-        return {"params": params, "optimiser": optimiser, "ema": ema}, {"loss": value}
-
-    return Task("denoising", init, step)
+    """The motion model on sequences of codes (b, 8, 4)."""
+    network = {"width": 32, "multipliers": (1,), "num_blocks": 1, "attention": (1,), "num_heads": 2, "groups": 8}
+    denoiser = Motion(UNet(out_channels=4, **network), length=8)
+    statistics = Statistics(np.zeros(4, np.float32), np.ones(4, np.float32))
+    settings = denoising.Settings(learning_rate=1e-3, warmup=10, ema_decay=0.9, accumulate=accumulate)
+    return denoising.make_task(denoiser, statistics, settings)
 
 
 def denoising_batch(number):
