@@ -45,14 +45,6 @@ def draw_puppets(config: ConfigDict, needed: Collection[str]) -> None:
             together(section)
 
 
-def mesh_of(config: ConfigDict, devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh that `config.mesh` describes, over all devices or those given; raises ConfigError if it cannot be made."""
-    try:
-        return make_mesh(devices, **config.mesh)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
 def profile_of(config: ConfigDict) -> profiling.Range | None:
     """What `config.profile` asks to trace; raises ConfigError if that is no range of steps."""
     try:
