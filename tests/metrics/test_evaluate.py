@@ -133,6 +133,31 @@ def test_short_videos():
     assert len(dropped["real"]["skipped"]) == 2, "of real videos the protocol itself drops short ones"
 
 
+def broken(found, number):
+    """The set with one video that cannot be read."""
+
+    def read(indices):
+        raise BadVideo(found.videos[number].name, "cut short")
+
+    videos_ = [dataclasses.replace(v, read=read) if i == number else v for i, v in enumerate(found.videos)]
+    return dataclasses.replace(found, videos=tuple(videos_))
+
+
+def test_unreadable_videos_are_left_out_of_everything():
+    """Of the numbers, of the samples, and of reconstruction; or end the run."""
+    skipping = dataclasses.replace(QUICK, on_bad="skip")
+    with pytest.raises(BadVideo, match="000000: cut short"):
+        evaluate(some(0), broken(some(1), 0), DIGAN, ["fvd"], WEIGHTS, QUICK)
+    found = evaluate(some(0), broken(some(1), 0), DIGAN, ["fvd", "l1"], WEIGHTS, skipping)
+    assert found.result["fake"]["skipped"] == [["000000", "cut short"]]
+    assert len(found.samples["fake"]) == 4 and found.result["metrics"]["l1"]["videos"] == 11
+    alone = evaluate(some(0), broken(some(1), 2), None, ["l1"], {}, skipping)
+    assert len(alone.samples["real"]) == len(alone.samples["fake"]) == 4
+    assert "1 fake videos were left out" in "\n".join(alone.result["warnings"])
+    with pytest.raises(ValueError, match="no videos are left to compare, the first: 000000: cut short"):
+        evaluate(some(0, count=1), broken(some(1, count=1), 0), None, ["l1"], {}, skipping)
+
+
 def test_sizes_must_agree_where_nothing_resizes():
     with pytest.raises(ValueError, match=r"\['32x32'\] px, generated ones \['16x16'\].*does not resize"):
         evaluate(some(0, size=32), some(1), protocol("styleganv-16f"), ["fvd"], WEIGHTS, QUICK)
