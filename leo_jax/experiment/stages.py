@@ -183,9 +183,7 @@ def run_stage(
         )
     changed = marks.changes(folder, stage, here, inputs)
     if changed and stage.trained and not accept_changes:
-        raise ConfigError(
-            f"{folder} holds {name} of another config:\n  " + "\n  ".join(changed[:SHOWN]) + f"\n{WAYS_OUT}"
-        )
+        raise ConfigError(f"{_differing(folder, changed)}\n{WAYS_OUT}")
     finished = not changed and marks.is_finished(folder, stage, here, steps)
     together(f"{name} is looked at")  # before anything there changes
     if finished:

@@ -18,6 +18,7 @@ from leo_jax.models.generator import Frames
 from leo_jax.training import pictures
 from leo_jax.training.accumulation import averaged
 from leo_jax.training.state import Metrics, PyTree, Task, to_host
+from leo_jax.training.updates import running_mean
 
 Batch = Mapping[str, Array]
 
@@ -166,11 +167,8 @@ def make_task(
         )
         new = {name: _update(adam[name], state[name], gradients[name]) for name in gradients}
         if settings.ema_decay:
-            count = optax.tree_utils.tree_get(new["generator"]["optimiser"], "count").astype(jnp.float32)
-            decay = jnp.minimum(settings.ema_decay, count / (count + 9))  # young means forget the random start sooner
-            new["ema"] = jax.tree.map(
-                lambda e, p: decay * e + (1 - decay) * p, state["ema"], new["generator"]["params"]
-            )
+            count = optax.tree_utils.tree_get(new["generator"]["optimiser"], "count")
+            new["ema"] = running_mean(state["ema"], new["generator"]["params"], settings.ema_decay, count)
         return new, metrics
 
     return Task("animator", init, step, {"vgg19": vgg19} if vgg19 is not None else {}, make_picture(animator), evaluate)
