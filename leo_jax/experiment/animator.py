@@ -31,7 +31,7 @@ from leo_jax.models.discriminator import BLOCK, Discriminator
 from leo_jax.models.layers import scaled
 from leo_jax.training import animator as adversarial
 from leo_jax.training.loop import fit
-from leo_jax.training.state import Task, to_host
+from leo_jax.training.state import Evaluation, PyTree, Task, to_host
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 ANIMATOR_FILE = "animator.npz"
@@ -61,25 +61,26 @@ def animator_batches(config: ConfigDict) -> pipeline.Batches:
     )
 
 
-def animator_task(config: ConfigDict) -> Task:
-    """Stage 1: the adversarial task, measured on the test split if the data have one."""
+def make_task(config: ConfigDict, *, vgg19: PyTree, evaluate: Evaluation | None = None) -> Task:
+    """The adversarial task that `config` describes, with VGG19's weights (or their shapes) if it asks for them."""
     animator, discriminator = networks(config)
     section = config.animator
     settings = adversarial.Settings(**{f.name: section[f.name] for f in dataclasses.fields(adversarial.Settings)})
-    evaluate = None
+    critic = discriminator if settings.adversarial_weight > 0 else None
+    return adversarial.make_task(animator, critic, settings, vgg19=vgg19, evaluate=evaluate)
+
+
+def animator_task(config: ConfigDict) -> Task:
+    """Stage 1: the adversarial task, measured on the test split if the data have one."""
+    section, evaluate = config.animator, None
     found = manifest.load(config.data.dir)
     if section.heldout_pairs and found is not None and "test" in found.splits:
         pairs = heldout.pairs(
             open_split(config.data.dir, "test"), number=section.heldout_pairs, size=config.model.size, seed=config.seed
         )
-        evaluate = adversarial.make_evaluation(animator, pairs.source, pairs.driving, pairs.moving)
-    return adversarial.make_task(
-        animator,
-        discriminator if settings.adversarial_weight > 0 else None,
-        settings,
-        vgg19=load_vgg19(section.vgg19) if settings.perceptual == "vgg19" else None,
-        evaluate=evaluate,
-    )
+        evaluate = adversarial.make_evaluation(networks(config)[0], pairs.source, pairs.driving, pairs.moving)
+    vgg19 = load_vgg19(section.vgg19) if section.perceptual == "vgg19" else None
+    return make_task(config, vgg19=vgg19, evaluate=evaluate)
 
 
 def check_animator(config: ConfigDict) -> None:

@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -32,6 +32,16 @@ from leo_jax.training.state import PyTree, along_batch, replicated
 STATISTICS, SUMMARY = "statistics.npz", "codes.json"
 VERSION = 1  # part of the shards' options: raise it when the same frames and animator give other codes
 UNDER_WAY = 2  # batches that the devices may have before them
+
+
+def encode_step(animator: Animator, mesh: Mesh) -> Callable[[PyTree, UInt8[Array, "b h w 3"]], Array]:
+    """The jitted (parameters, images) → codes, shared out over the mesh."""
+
+    @functools.partial(jax.jit, out_shardings=along_batch(mesh))
+    def encode(params: PyTree, images: UInt8[Array, "b h w 3"]) -> Array:
+        return animator.apply({"params": params}, to_float(images), method="codes")
+
+    return encode
 
 
 class Encoder:
@@ -53,12 +63,7 @@ class Encoder:
         self._mesh, self._per_device = mesh, per_device
         self._params = jax.device_put(params, replicated(mesh))
         self._threads = threads or max(1, min(16, os.cpu_count() or 1))
-
-        @functools.partial(jax.jit, out_shardings=along_batch(mesh))
-        def encode(params: PyTree, images: UInt8[Array, "b h w 3"]) -> Any:
-            return animator.apply({"params": params}, to_float(images), method="codes")
-
-        self._encode = encode
+        self._encode = encode_step(animator, mesh)
 
     def __call__(self, frames: Iterable[bytes]) -> Iterator[Float[np.ndarray, "k d"]]:
         """The codes of encoded frames, in order, some at a time."""

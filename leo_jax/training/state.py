@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 PyTree = Any
 Metrics = Mapping[str, Any]
+Evaluation = Callable[[PyTree, PyTree], Mapping[str, float]]
 Step = Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, Metrics]]
 
 INIT_FOLD = 2**32 - 1  # no step has this number, so the initial draw shares its key with none
@@ -39,7 +40,7 @@ class Task:
     step: Step
     frozen: PyTree = ()
     picture: Callable[[PyTree, PyTree, PyTree], np.ndarray] | None = None
-    evaluate: Callable[[PyTree, PyTree], Mapping[str, float]] | None = None
+    evaluate: Evaluation | None = None
 
 
 @runtime_checkable
