@@ -10,7 +10,7 @@ first_frame) and i3d, the features of an evaluation.
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import app, flags
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
         raise app.UsageError(f"unknown arguments {arguments[1:]}: overrides look like --config.model.dtype=bfloat16")
     from leo_jax.aot import chips, compiling, inputs, report
+    from leo_jax.aot.roofline import largest
 
     config, rooflines, plain = _CONFIG.value, [], []
     frames_per_core = _FRAMES_PER_CORE.value or inputs.FRAMES_PER_CORE
@@ -97,21 +98,6 @@ def fits(config: Any, stage: str, place: Any, per_device: int) -> bool:
         return False
     print(f"  {per_device} a chip: {found.memory.total / 1e9:.2f} GB", flush=True)
     return found.fits
-
-
-def largest(good: Callable[[int], bool], block: int, most: int = 4096) -> int:
-    """The largest multiple of `block`, up to `most`, that is `good`, if all smaller ones are; 0 if not even one block is.
-
-    Doubles until one is not, then halves the range in between.
-    """
-    low, high = 0, block
-    while high <= most and good(high):
-        low, high = high, 2 * high
-    high = min(high, most + block)
-    while high - low > block:
-        middle = (low + high) // 2 // block * block
-        low, high = (middle, high) if good(middle) else (low, middle)
-    return low
 
 
 def start(arguments: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What bounds a compiled program: memory that it needs, arithmetic, traffic with memory and with other chips."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -168,3 +169,18 @@ def _costs(executable: jax.stages.Compiled) -> dict[str, float]:
     found: Any = executable.cost_analysis()
     found = found[0] if isinstance(found, list) and found else found
     return dict(found or {})
+
+
+def largest(good: Callable[[int], bool], block: int, most: int = 4096) -> int:
+    """The largest multiple of `block`, up to `most`, that is `good`, if all smaller ones are; 0 if not even one block is.
+
+    Doubles until one is not, then halves the range in between.
+    """
+    low, high = 0, block
+    while high <= most and good(high):
+        low, high = high, 2 * high
+    high = min(high, most + block)
+    while high - low > block:
+        middle = (low + high) // 2 // block * block
+        low, high = (middle, high) if good(middle) else (low, middle)
+    return low

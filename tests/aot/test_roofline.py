@@ -2,8 +2,8 @@
 
 import pytest
 
-from leo_jax.aot import chips, command, inputs, report
-from leo_jax.aot.roofline import Memory, Roofline, Traffic
+from leo_jax.aot import chips, inputs, report
+from leo_jax.aot.roofline import Memory, Roofline, Traffic, largest
 
 GB = 10**9
 
@@ -78,6 +78,6 @@ def test_input_is_measured_on_a_data_set(tmp_path):
 @pytest.mark.parametrize("block", [1, 8])
 def test_largest_batch_is_found_in_few_tries(limit, block):
     tried = []
-    found = command.largest(lambda n: tried.append(n) or n <= limit, block)
+    found = largest(lambda n: tried.append(n) or n <= limit, block)
     assert found == min(limit, 4096) // block * block
     assert all(n % block == 0 for n in tried) and len(tried) < 26
