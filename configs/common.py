@@ -80,6 +80,7 @@ def get_config() -> ConfigDict:
     animator.l1_weight = 1.0
     animator.adversarial_weight = 1.0  # 0 trains without a discriminator (ours)
     animator.ema_decay = 0.0  # ours: decay of a running mean of the generator's weights; 0 has none, as the original
+    animator.falloff = 0  # ours: last steps, over which both rates fall linearly to 0; 0 keeps them, as the original
     animator.accumulate = 1  # parts a step cuts its batch into, to save memory; batch_size: a multiple of 8 times it
     animator.log_every = 100  # steps, as all that follow
     animator.picture_every = 1000

@@ -29,7 +29,9 @@ FREE = {
     "animator": ("vgg19", "heldout_pairs"),
 }
 TRAINED = ("animator", "motion", "start", "transition", "first_frame")
-FREE_IN_TRAINED = ("steps", "log_every", "picture_every", "checkpoint_every", "keep", "heldout", "remat", "accumulate")
+FREE_IN_TRAINED = (
+    *("steps", "falloff", "log_every", "picture_every", "checkpoint_every", "keep", "heldout", "remat", "accumulate"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from leo_jax.models.generator import Frames
 from leo_jax.training import pictures
 from leo_jax.training.accumulation import averaged
 from leo_jax.training.state import Metrics, PyTree, Task, to_host
-from leo_jax.training.updates import running_mean
+from leo_jax.training.updates import falling, running_mean
 
 Batch = Mapping[str, Array]
 
@@ -52,6 +52,8 @@ class Settings:
         l1_weight: of the plain L1.
         adversarial_weight: of softplus(-D(fake)); 0 trains without a discriminator (ours).
         ema_decay: of a running mean of the generator's parameters; 0 for none, as the original (the mean is ours).
+        steps: of the whole training, where `falloff` ends.
+        falloff: last steps, over which both rates fall linearly to 0; 0 keeps them, as the original (ours).
         accumulate: parts in which a step goes through its batch, to save memory; the result is that of 1 up to rounding.
     """
 
@@ -66,9 +68,13 @@ class Settings:
     l1_weight: float = 1.0
     adversarial_weight: float = 1.0
     ema_decay: float = 0.0
+    steps: int = 0
+    falloff: int = 0
     accumulate: int = 1
 
     def __post_init__(self) -> None:
+        if not 0 <= self.falloff <= self.steps:
+            raise ValueError(f"falloff = {self.falloff}: 0 to the number of steps, {self.steps}")
         if self.perceptual not in ("vgg19", "pyramid_l1"):
             raise ValueError(f"perceptual = {self.perceptual!r}: 'vgg19' or 'pyramid_l1'")
 
@@ -165,7 +171,9 @@ def make_task(
             settings.accumulate,
             block=BLOCK if discriminator else 1,
         )
-        new = {name: _update(adam[name], state[name], gradients[name]) for name in gradients}
+        count = optax.tree_utils.tree_get(state["generator"]["optimiser"], "count")
+        factor = falling(count, settings.steps, settings.falloff)
+        new = {name: _update(adam[name], state[name], gradients[name], factor) for name in gradients}
         if settings.ema_decay:
             count = optax.tree_utils.tree_get(new["generator"]["optimiser"], "count")
             new["ema"] = running_mean(state["ema"], new["generator"]["params"], settings.ema_decay, count)
@@ -174,8 +182,9 @@ def make_task(
     return Task("animator", init, step, {"vgg19": vgg19} if vgg19 is not None else {}, make_picture(animator), evaluate)
 
 
-def _update(adam: optax.GradientTransformation, state: PyTree, gradients: PyTree) -> PyTree:
+def _update(adam: optax.GradientTransformation, state: PyTree, gradients: PyTree, factor: Float[Array, ""]) -> PyTree:
     updates, optimiser_state = adam.update(gradients, state["optimiser"], state["params"])
+    updates = jax.tree.map(lambda update: factor * update, updates)
     return {"params": optax.apply_updates(state["params"], updates), "optimiser": optimiser_state}
 
 
