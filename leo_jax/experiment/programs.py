@@ -87,7 +87,8 @@ def _denoiser(config: ConfigDict, stage: str, size: int) -> Program:
     denoiser = denoisers.denoiser_of(config, stage)
     inputs = kinds.inputs_of(denoiser)
     d = config.model.code_dim
-    statistics = Statistics(_shape((d,), jnp.float32), _shape((d,), jnp.float32))
+    shape: Any = _shape((d,), jnp.float32)
+    statistics = Statistics(shape, shape)
     task = denoising.make_task(denoiser, statistics, denoisers.settings_of(config[stage]))
     if stage == "first_frame":
         batch = {"images": _shape((size, *inputs[0].shape[1:]), jnp.uint8), "codes": _shape((size, d), jnp.float32)}

@@ -25,6 +25,7 @@ from leo_jax.metrics import preprocess
 from leo_jax.metrics.clips import Clip
 from leo_jax.metrics.protocols import Protocol
 from leo_jax.metrics.videos import VideoSet
+from leo_jax.models.apply import apply
 from leo_jax.models.frozen.i3d import I3D
 from leo_jax.video import BadVideo
 
@@ -68,7 +69,7 @@ def i3d_step(protocol: Protocol, mesh: Mesh) -> Any:
     module = I3D(epsilon=protocol.epsilon)
 
     def run(params, clips):
-        return module.apply({"params": params}, preprocess.to_network(clips, protocol.resize))
+        return apply(module, params, preprocess.to_network(clips, protocol.resize))
 
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     return jax.jit(run, in_shardings=(everywhere, split), out_shardings=split)

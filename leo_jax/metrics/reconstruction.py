@@ -12,6 +12,7 @@ from jaxtyping import Float, Real, UInt8
 
 from leo_jax import files
 from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.models.apply import apply
 from leo_jax.models.frozen.alexnet import LPIPS
 from leo_jax.video import BadVideo
 
@@ -28,7 +29,7 @@ class PerceptualDistance:
         """Takes LPIPS' parameters, see `leo_jax.convert.lpips`."""
         self.batch_size = batch_size
         self._params = jax.device_put(dict(params))
-        self._run = jax.jit(lambda params, a, b: LPIPS().apply({"params": params}, a, b))
+        self._run = jax.jit(lambda params, a, b: apply(LPIPS(), params, a, b))
 
     def __call__(self, real: UInt8[np.ndarray, "t h w 3"], fake: UInt8[np.ndarray, "t h w 3"]) -> float:
         """Mean LPIPS of one video's frames."""

@@ -101,7 +101,8 @@ class Generator(nn.Module):
         x = jnp.broadcast_to(start[None], (latent.shape[0], *start.shape)).astype(self.dtype)
         styled = nn.remat(StyledConv) if self.remat else StyledConv
         x = styled(self.channels[SMALLEST], name="conv_4")(x, latent)
-        image, flows = None, {}
+        image: Array | None = None
+        flows: dict[int, Array] = {}
         for r in sorted(features):
             x = styled(self.channels[r], up=True, name=f"up_{r}")(x, latent)
             x = styled(self.channels[r], name=f"conv_{r}")(x, latent)
@@ -112,4 +113,6 @@ class Generator(nn.Module):
             rgb = ImageHead(name=f"to_rgb_{r}")(warped)
             image = rgb if image is None else rgb + upsample(image)
             flows[r] = raw
+        if image is None:
+            raise ValueError("features of no resolution: nothing to draw from")
         return Frames(image=image, flow_raw=flows)

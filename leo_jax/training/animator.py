@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from leo_jax import losses
 from leo_jax.models.animator import Animator
+from leo_jax.models.apply import apply
 from leo_jax.models.discriminator import BLOCK, Discriminator
 from leo_jax.models.frozen.vgg19 import VGG19
 from leo_jax.models.generator import Frames
@@ -91,7 +92,7 @@ def _reconstruction(
 
     def loss(fake: Array) -> tuple[Array, Metrics]:
         if settings.perceptual == "vgg19":
-            features = lambda x: VGG19(dtype).apply({"params": frozen["vgg19"]}, x)
+            features = lambda x: apply(VGG19(dtype), frozen["vgg19"], x)
             features = jax.checkpoint(features) if remat else features
             perceptual = losses.perceptual(features, fake, real, weight=settings.perceptual_weight)
         else:
@@ -143,13 +144,13 @@ def make_task(
     def compute(params: PyTree, frozen: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
         """Gradients of both networks and metrics, all of them means over the batch."""
         source, driving = to_float(batch["source"]), to_float(batch["driving"])
-        draw = lambda params: animator.apply({"params": params}, source, driving).image
+        draw = lambda params: apply(animator, params, source, driving).image
         fake, generator_vjp = jax.vjp(draw, params["generator"])
         compare = _reconstruction(settings, frozen, source, driving, animator.dtype, animator.remat)
         (loss, metrics), to_fake = jax.value_and_grad(compare, has_aux=True)(fake)
         gradients = {}
         if discriminator:
-            judge = lambda params, images: discriminator.apply({"params": params}, images)
+            judge = lambda params, images: apply(discriminator, params, images)
             # One forward pass on the fake, two backward ones: to the image for the generator, to the weights for itself.
             logits_fake, fake_vjp = jax.vjp(judge, params["discriminator"], fake)
             adversarial, to_logits = jax.value_and_grad(losses.adversarial_generator)(logits_fake)
@@ -198,7 +199,7 @@ def make_picture(animator: Animator) -> Callable[[PyTree, PyTree, Batch], UInt8[
 
     @jax.jit
     def draw(params: PyTree, source: Array, driving: Array) -> Frames:
-        return animator.apply({"params": params}, to_float(source), to_float(driving))
+        return apply(animator, params, to_float(source), to_float(driving))
 
     def picture(state: PyTree, frozen: PyTree, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
         frames = draw(generator_params(state), batch["source"], batch["driving"])
@@ -238,7 +239,7 @@ def make_evaluation(
     @jax.jit
     def sums(params: PyTree, source: Array, driving: Array, moving: Array) -> Float[Array, "4"]:
         x, real = to_float(source), to_float(driving)
-        fake = jnp.clip(animator.apply({"params": params}, x, real).image, -1, 1)
+        fake = jnp.clip(apply(animator, params, x, real).image, -1, 1)
         error, copy = (jnp.mean(jnp.abs(y - real), axis=-1) / 2 for y in (fake, x))
         return jnp.stack([jnp.sum(v) for v in (error, copy, jnp.where(moving, error, 0), jnp.where(moving, copy, 0))])
 

@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from leo_jax import files, weights
 from leo_jax.data import augment, codes, manifest, records, storage, writing
 from leo_jax.data.source import TFRecordSource, open_split
 from leo_jax.models.animator import Animator
+from leo_jax.models.apply import apply
 from leo_jax.progress import Bar, progress_bar
 from leo_jax.training.animator import to_float
 from leo_jax.training.state import PyTree, along_batch, replicated
@@ -34,12 +35,12 @@ VERSION = 1  # part of the shards' options: raise it when the same frames and an
 UNDER_WAY = 2  # batches that the devices may have before them
 
 
-def encode_step(animator: Animator, mesh: Mesh) -> Callable[[PyTree, UInt8[Array, "b h w 3"]], Array]:
+def encode_step(animator: Animator, mesh: Mesh) -> jax.stages.Wrapped:
     """The jitted (parameters, images) → codes, shared out over the mesh."""
 
     @functools.partial(jax.jit, out_shardings=along_batch(mesh))
     def encode(params: PyTree, images: UInt8[Array, "b h w 3"]) -> Array:
-        return animator.apply({"params": params}, to_float(images), method="codes")
+        return apply(animator, params, to_float(images), method="codes")
 
     return encode
 

@@ -124,7 +124,7 @@ def init_state(task: Task, seed: int, mesh: Mesh) -> PyTree:
     return init(jax.random.fold_in(root_key(seed), INIT_FOLD))
 
 
-def compiled_step(task: Task, mesh: Mesh) -> Callable[..., tuple[PyTree, Metrics]]:
+def compiled_step(task: Task, mesh: Mesh) -> jax.stages.Wrapped:
     """The jitted (state, frozen, batch, root key, step number) → (state, metrics); the state is donated."""
 
     def step(state, frozen, batch, key, number):
