@@ -68,6 +68,8 @@ def get_config() -> ConfigDict:
 
     config.animator = animator = ConfigDict()
     animator.steps = 800_000
+    # Ours: a finished model to train on from, a folder or a name as `--model` takes; its sizes have to be model's.
+    animator.start_from = ""
     animator.generator_lr = 0.002  # then times 4/5, as StyleGAN2 does for a regulariser that is absent here
     animator.discriminator_lr = 0.002  # then times 16/17, likewise
     animator.beta1 = 0.0  # Adam's, of both networks

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -61,13 +62,18 @@ def animator_batches(config: ConfigDict) -> pipeline.Batches:
     )
 
 
-def make_task(config: ConfigDict, *, vgg19: PyTree, evaluate: Evaluation | None = None) -> Task:
-    """The adversarial task that `config` describes, with VGG19's weights (or their shapes) if it asks for them."""
+def make_task(
+    config: ConfigDict, *, vgg19: PyTree, given: PyTree | None = None, evaluate: Evaluation | None = None
+) -> Task:
+    """The adversarial task that `config` describes, with VGG19's weights (or their shapes) if it asks for them.
+
+    `given` are the parts of a model to begin with; without them training begins from random parameters.
+    """
     animator, discriminator = networks(config)
     section = config.animator
     settings = adversarial.Settings(**{f.name: section[f.name] for f in dataclasses.fields(adversarial.Settings)})
     critic = discriminator if settings.adversarial_weight > 0 else None
-    return adversarial.make_task(animator, critic, settings, vgg19=vgg19, evaluate=evaluate)
+    return adversarial.make_task(animator, critic, settings, vgg19=vgg19, given=given, evaluate=evaluate)
 
 
 def animator_task(config: ConfigDict) -> Task:
@@ -80,7 +86,24 @@ def animator_task(config: ConfigDict) -> Task:
         )
         evaluate = adversarial.make_evaluation(networks(config)[0], pairs.source, pairs.driving, pairs.moving)
     vgg19 = load_vgg19(section.vgg19) if section.perceptual == "vgg19" else None
-    return make_task(config, vgg19=vgg19, evaluate=evaluate)
+    return make_task(config, vgg19=vgg19, given=_begun(config), evaluate=evaluate)
+
+
+def _begun(config: ConfigDict) -> PyTree | None:
+    """The parts of the model that `animator.start_from` names."""
+    if not config.animator.start_from:
+        return None
+    folder = _model(config, "animator.start_from", ("size", "width", "code_dim"))
+    animator, discriminator = networks(config)
+    image = jax.ShapeDtypeStruct((1, animator.size, animator.size, 3), np.float32)
+    parts = {"animator": (folder / ANIMATOR_FILE, weights.shapes_of(animator, image, image))}
+    if (folder / "discriminator.npz").exists():
+        parts["discriminator"] = (folder / "discriminator.npz", weights.shapes_of(discriminator, image))
+    given = {}
+    for name, (path, shapes) in parts.items():
+        given[name] = weights.load_tree(path)
+        weights.check_tree(given[name], shapes, what=f"{path}, for animator.start_from")
+    return given
 
 
 def check_animator(config: ConfigDict) -> None:
@@ -114,6 +137,8 @@ def check_animator(config: ConfigDict) -> None:
         )
     check_data(config)
     check_batch("data.batch_size", data.batch_size)
+    if section.start_from:
+        _model(config, "animator.start_from", ("size", "width", "code_dim"))
 
 
 def train_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
@@ -145,23 +170,29 @@ def train_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None
         weights.save_model(folder, {"animator": sizes, "trained_steps": section.steps}, {"animator": params})
 
 
-def given_animator(config: ConfigDict) -> pathlib.Path:
-    """The folder of the model that `config.animator_from` names. Raises ConfigError if it does not fit `config.model`."""
-    model = config.model
+def _model(config: ConfigDict, field: str, sizes: tuple[str, ...]) -> pathlib.Path:
+    """The folder of the finished model that a field names. Raises ConfigError unless `sizes` are those of `config.model`."""
+    section, _, last = field.rpartition(".")
+    named = (config[section] if section else config)[last]
     try:
-        folder = api.find(config.animator_from)
+        folder = api.find(named)
         if not (folder / weights.MODEL_FILE).exists():
-            raise ConfigError(f"animator_from = {config.animator_from!r} is still in training: finish it first")
-        sizes = weights.load_description(folder)["animator"]
+            raise ConfigError(f"{field} = {named!r} is still in training: finish it first")
+        found = weights.load_description(folder)["animator"]
     except (FileNotFoundError, KeyError) as error:
-        raise ConfigError(f"animator_from = {config.animator_from!r}: {error}") from error
-    for field in ("size", "code_dim"):
-        if sizes[field] != model[field]:
+        raise ConfigError(f"{field} = {named!r}: {error}") from error
+    for size in sizes:
+        if found[size] != config.model[size]:
             raise ConfigError(
-                f"animator_from = {config.animator_from!r} has {field} {sizes[field]}, the config says model.{field} = "
-                f"{model[field]}: pass --config.model.{field}={sizes[field]}, or another animator"
+                f"{field} = {named!r} has {size} {found[size]}, the config says model.{size} = {config.model[size]}: "
+                f"pass --config.model.{size}={found[size]}, or another animator"
             )
     return folder
+
+
+def given_animator(config: ConfigDict) -> pathlib.Path:
+    """The folder of the model that `config.animator_from` names. Raises ConfigError if it does not fit `config.model`."""
+    return _model(config, "animator_from", ("size", "code_dim"))
 
 
 def check_given(config: ConfigDict) -> None:
@@ -186,4 +217,5 @@ def stage(config: ConfigDict) -> Stage:
     if config.animator_from:
         sizes = ("model.size", "model.code_dim")
         return Stage(sizes, ("given",), check_given, take_animator, result)
-    return Stage(("seed", "model", "data", "animator", "puppets"), ("data",), check_animator, train_animator, result)
+    needs = ("data", "begun") if config.animator.start_from else ("data",)
+    return Stage(("seed", "model", "data", "animator", "puppets"), needs, check_animator, train_animator, result)

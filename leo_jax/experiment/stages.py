@@ -38,6 +38,7 @@ DATA: Mapping[str, Callable[[ConfigDict], str | None]] = {
     "data": lambda config: marks.data_hash(config.data.dir),
     "code_data": lambda config: marks.data_hash(code_data(config)),
     "given": lambda config: _given_hash(config.animator_from),
+    "begun": lambda config: _given_hash(config.animator.start_from),
 }
 
 

@@ -110,6 +110,7 @@ def make_task(
     settings: Settings,
     *,
     vgg19: PyTree | None = None,
+    given: Mapping[str, PyTree] | None = None,
     evaluate: Callable[[PyTree, PyTree], Mapping[str, float]] | None = None,
 ) -> Task:
     """The task that trains `animator` against `discriminator`.
@@ -117,6 +118,14 @@ def make_task(
     A step makes one update of each network from a batch of {'source', 'driving'}, uint8 (b, h, w, 3): the generator's loss
     is perceptual + L1 + softplus(-D(fake)), the discriminator's softplus(-D(real)) + softplus(D(fake)) on the same fake.
     The state is {'generator': …, 'discriminator': …}, each {'params', 'optimiser'}, and {'ema'} if there is one.
+
+    Args:
+        animator: the generator and all before it.
+        discriminator: its adversary, if the settings ask for one.
+        settings: constants.
+        vgg19: weights, if the settings ask for them.
+        given: parameters to begin with, 'animator' and, if there are any, 'discriminator' (a model's parts).
+        evaluate: what measures held-out data.
 
     Raises:
         ValueError: the settings ask for VGG19 and `vgg19` is None, or for a discriminator and there is none.
@@ -180,7 +189,15 @@ def make_task(
             new["ema"] = running_mean(state["ema"], new["generator"]["params"], settings.ema_decay, count)
         return new, metrics
 
-    return Task("animator", init, step, {"vgg19": vgg19} if vgg19 is not None else {}, make_picture(animator), evaluate)
+    begin: dict[str, PyTree] = {}
+    if given:
+        begin["generator"] = {"params": given["animator"]}
+        if settings.ema_decay:
+            begin["ema"] = given["animator"]
+        if discriminator and "discriminator" in given:
+            begin["discriminator"] = {"params": given["discriminator"]}
+    frozen = {"vgg19": vgg19} if vgg19 is not None else {}
+    return Task("animator", init, step, frozen, make_picture(animator), evaluate, begin)
 
 
 def _update(adam: optax.GradientTransformation, state: PyTree, gradients: PyTree, factor: Float[Array, ""]) -> PyTree:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -33,6 +34,7 @@ class Task:
         frozen: arrays the step reads and nothing trains (VGG, statistics): an argument of the jitted step, not saved.
         picture: (state, frozen, batch of a few examples) → uint8 (height, width, 3), a sheet for a person to look at.
         evaluate: (state, frozen) → name → number, measured on data that is not trained on, at every checkpoint.
+        given: subtrees of the state, as arrays, that begin in place of init's: {'generator': {'params': …}}.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Task:
     frozen: PyTree = ()
     picture: Callable[[PyTree, PyTree, PyTree], np.ndarray] | None = None
     evaluate: Evaluation | None = None
+    given: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @runtime_checkable
@@ -121,7 +124,15 @@ def init_state(task: Task, seed: int, mesh: Mesh) -> PyTree:
     """The state before the first step, each array computed where `abstract_state` puts it."""
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(task, seed, mesh))
     init = jax.jit(lambda key: _strong(task.init(key)), out_shardings=shardings)
-    return init(jax.random.fold_in(root_key(seed), INIT_FOLD))
+    return _begun(init(jax.random.fold_in(root_key(seed), INIT_FOLD)), task.given)
+
+
+def _begun(state: PyTree, given: PyTree) -> PyTree:
+    """The state with `given` in place of its subtrees of the same names."""
+    if not isinstance(given, Mapping):
+        placed = jax.device_put(np.asarray(given, state.dtype), state.sharding)
+        return jax.jit(jnp.copy)(placed)  # memory of its own: a step is given the state to write over
+    return {**state, **{name: _begun(state[name], value) for name, value in given.items()}}
 
 
 def compiled_step(task: Task, mesh: Mesh) -> jax.stages.Wrapped:

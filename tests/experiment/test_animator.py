@@ -110,6 +110,32 @@ def test_resumed_training_is_bit_identical(trained, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, "4 + 2 steps are not 6 steps"), once, twice)
 
 
+def test_training_begins_with_the_given_model(trained, tmp_path):
+    data, folder = trained
+    still = tiny(data, steps=1, start_from=str(folder), generator_lr=0.0)
+    still.seed = 5  # other random parameters, were they not given
+    begun = weights.load_tree(experiment.run(still, tmp_path / "run")["animator"] / "animator.npz")
+    given = weights.load_tree(folder / "animator.npz")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, b, "a step of rate 0 moved the given model"), given, begun
+    )
+    still.animator.start_from = ""
+    with pytest.raises(ConfigError, match=r"animator\.start_from"):
+        experiment.run(still, tmp_path / "run")
+
+
+def test_a_model_to_begin_with_has_to_fit(trained, tmp_path):
+    data, folder = trained
+    for start_from, message in (
+        (str(folder), "has code_dim 4, the config says model.code_dim = 3"),
+        ("dance", "puppets"),
+    ):
+        config = tiny(data, start_from=start_from)
+        config.model.code_dim = 3
+        with pytest.raises(ConfigError, match=f"animator.start_from = .*{message}"):
+            experiment.run(config, tmp_path / "run")
+
+
 def test_checkpoints_of_another_config_are_refused_by_field(trained):
     data, folder = trained
     changed = tiny(data, generator_lr=0.5, log_every=1)
