@@ -110,7 +110,8 @@ def run(args, folder, photo, out) -> None:
     for name, taken in seconds.items():
         print(f"{name:8} {taken:8.2f} s  {taken / sum(seconds.values()):4.0%}")
     print(
-        f"{'sum':8} {sum(seconds.values()):8.2f} s\nwhole job, photo to mp4: {total:.2f} s; the first one, with loading and compiling: {cold:.2f} s"
+        f"{'sum':8} {sum(seconds.values()):8.2f} s\n"
+        f"whole job, photo to mp4: {total:.2f} s; the first one, with loading and compiling: {cold:.2f} s"
     )
     if further is not None:
         motion = timed(further, args.repetitions) - seconds["motion"]

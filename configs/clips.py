@@ -15,7 +15,7 @@ from configs import common
 def get_config() -> ConfigDict:
     config = common.get_config()
     config.model.size = 64
-    config.model.width = 0.25
+    config.model.width = 0.125
     config.data.dir = "data/clips"
     config.data.name = "clips"
     config.data.batch_size = 8
@@ -24,6 +24,8 @@ def get_config() -> ConfigDict:
     config.animator.steps = 20_000
     config.animator.perceptual = "pyramid_l1"
     config.animator.perceptual_weight = 1.0
+    config.animator.motion_emphasis = 1.0  # much of a frame stands still
+    config.animator.start_from = "puppets"  # people that move already; "" begins from nothing
     config.animator.adversarial_weight = 0.0
     config.animator.beta1 = 0.9  # without an adversary, momentum helps
     config.animator.ema_decay = 0.998

@@ -17,6 +17,7 @@ def denoiser(batch_size: int, steps: int) -> ConfigDict:
     section.ema_decay = 0.9999  # ours: of the running mean of the weights, which is what samples
     section.schedule = "linear"  # ours: of the 1000 steps' noise; or "cosine"
     section.dtype = "float32"  # or "bfloat16" for the arithmetic of feature maps; parameters stay float32
+    section.accumulate = 1  # parts a step cuts its batch into, to save memory; batch_size: a multiple of it
     section.log_every = 100  # steps, as all that follow
     section.picture_every = 5000
     section.checkpoint_every = 5000
@@ -45,16 +46,21 @@ def get_config() -> ConfigDict:
     config.animator_from = ""  # a model's folder (`leo convert lia`) to take instead of training stage 1; --animator
     config.profile = ""  # "10:20" traces each stage's steps between these, as --profile=10:20 does
 
+    config.mesh = mesh = ConfigDict()  # of devices; data·fsdp is their number, -1 is what the other leaves
+    mesh.data = -1  # groups of devices; the batch is shared out over all devices
+    mesh.fsdp = 1  # devices that share one copy of parameters, optimiser state and running mean
+
     config.model = model = ConfigDict()
     model.size = 256  # px; 64, 128, 256 or 512 (32 also works: ours)
     model.width = 1.0  # ours: factor on all channel counts and the style width; 1 in a faithful model
     model.code_dim = 20  # motion directions
     model.dtype = "float32"  # or "bfloat16" for the arithmetic of feature maps; parameters stay float32
+    model.remat = False  # computes feature maps again in the backward pass: less memory, a third more arithmetic
 
     config.data = data = ConfigDict()
     data.dir = ""  # a folder that `leo prepare` wrote, local or gs://
     data.name = ""  # as in `leo prepare --name`; only for people
-    data.batch_size = 64  # global: a multiple of the number of devices, and of 8 (the minibatch statistic's blocks)
+    data.batch_size = 64  # global: a multiple of the number of devices, best of 8 times it (the statistic's blocks)
     data.augmentation = "none"  # none, vox, taichi or ted, see leo_jax/data/augment.py
     # Ours, unknown in the paper: the two frames of a pair lie a multiple of this apart, consecutive codes exactly this.
     data.stride = 1
@@ -62,10 +68,13 @@ def get_config() -> ConfigDict:
 
     config.animator = animator = ConfigDict()
     animator.steps = 800_000
+    # Ours: a finished model to train on from, a folder or a name as `--model` takes; its sizes have to be model's.
+    animator.start_from = ""
     animator.generator_lr = 0.002  # then times 4/5, as StyleGAN2 does for a regulariser that is absent here
     animator.discriminator_lr = 0.002  # then times 16/17, likewise
     animator.beta1 = 0.0  # Adam's, of both networks
     animator.beta2 = 0.99  # likewise, to the power 4/5 and 16/17
+    animator.eps = 1e-8  # likewise
     animator.perceptual = "vgg19"  # or "pyramid_l1" (ours), which needs no weights
     animator.vgg19 = ""  # file that `leo convert vgg19` wrote; needed when perceptual = "vgg19"
     animator.perceptual_weight = 10.0  # of each VGG layer at each scale, or of the pyramid
@@ -73,6 +82,8 @@ def get_config() -> ConfigDict:
     animator.l1_weight = 1.0
     animator.adversarial_weight = 1.0  # 0 trains without a discriminator (ours)
     animator.ema_decay = 0.0  # ours: decay of a running mean of the generator's weights; 0 has none, as the original
+    animator.falloff = 0  # ours: last steps, over which both rates fall linearly to 0; 0 keeps them, as the original
+    animator.accumulate = 1  # parts a step cuts its batch into, to save memory; batch_size: a multiple of 8 times it
     animator.log_every = 100  # steps, as all that follow
     animator.picture_every = 1000
     animator.checkpoint_every = 2000

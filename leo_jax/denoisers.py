@@ -1,8 +1,9 @@
 """The four denoisers of LEO (SPEC §3): what each one noises, what it is shown clean, and how it is sampled.
 
 Codes are standardised here, in and out (`Statistics` does it): motion and residuals are formed after that. A denoiser is a
-record of a network and a schedule; parameters are arguments. `loss(params, batch, key)` gives one number a sample and
-`sample(params, keys, condition)` one sample a key, a function of that key and its condition alone.
+record of a network and a schedule; parameters are arguments. `loss(params, batch, key)` gives one number a sample, whose draws
+are its own if there is a key for each; `sample(params, keys, condition)` one sample a key, a function of that key and its
+condition alone.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from leo_jax import diffusion
+from leo_jax.models.apply import apply
 from leo_jax.models.code_mlp import CodeMLP
 from leo_jax.models.unet import UNet
 
@@ -64,7 +66,7 @@ class Motion:
 
     def _denoise(self, params: PyTree, start: Float[Array, "b 1 d"]) -> diffusion.Denoise:
         def denoise(m: Array, t: Array) -> Array:
-            return self.module.apply({"params": params}, jnp.concatenate([start, start + m], 1), t)[:, 1:]
+            return apply(self.module, params, jnp.concatenate([start, start + m], 1), t)[:, 1:]
 
         return denoise
 
@@ -72,7 +74,7 @@ class Motion:
         """Mean squared error of the noise over the noised positions."""
         codes = batch["codes"]
         if not self.lmc:
-            return _epsilon_loss(self, lambda x, t: self.module.apply({"params": params}, x, t), codes, key)
+            return _epsilon_loss(self, lambda x, t: apply(self.module, params, x, t), codes, key)
         start = codes[:, :1]
         return _epsilon_loss(self, self._denoise(params, start), codes[:, 1:] - start, key)
 
@@ -91,7 +93,7 @@ class Motion:
             raise ValueError(f"a motion model with lmc={self.lmc} takes {'a' if self.lmc else 'no'} start code")
         d = self.module.out_channels
         if start is None:
-            denoise = lambda x, t: self.module.apply({"params": params}, x, t)
+            denoise = lambda x, t: apply(self.module, params, x, t)
             return _sample(self, denoise, keys, (self.length, d), sampling)
         start = start[:, None]
         m = _sample(self, self._denoise(params, start), keys, (self.length - 1, d), sampling)
@@ -109,13 +111,13 @@ class Start:
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
         """Mean squared error of the noise."""
-        return _epsilon_loss(self, lambda x, t: self.module.apply({"params": params}, x, t), batch["codes"], key)
+        return _epsilon_loss(self, lambda x, t: apply(self.module, params, x, t), batch["codes"], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, condition: None = None, sampling: Sampling = Sampling()
     ) -> Float[Array, "b d"]:
         """Start codes."""
-        denoise = lambda x, t: self.module.apply({"params": params}, x, t)
+        denoise = lambda x, t: apply(self.module, params, x, t)
         return _sample(self, denoise, keys, (self.code_dim,), sampling)
 
 
@@ -136,7 +138,7 @@ class Transition:
         first, last = ends[:, :1], ends[:, 1:]
 
         def denoise(r: Array, t: Array) -> Array:
-            return self.module.apply({"params": params}, jnp.concatenate([first, first + r, last], 1), t)[:, 1:-1]
+            return apply(self.module, params, jnp.concatenate([first, first + r, last], 1), t)[:, 1:-1]
 
         return denoise
 
@@ -165,7 +167,7 @@ class FirstFrame:
     stage: ClassVar[str] = "first_frame"
 
     def _denoise(self, params: PyTree, codes: Float[Array, "b d"]) -> diffusion.Denoise:
-        return lambda x, t: self.module.apply({"params": params}, x, t, codes)
+        return lambda x, t: apply(self.module, params, x, t, codes)
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
         """Mean squared error of the noise over pixels and colours."""

@@ -135,9 +135,15 @@ def posterior_mean(
 
 
 def draw(
-    schedule: Schedule, key: Key[Array, ""] | UInt32[Array, " 2"], shape: tuple[int, ...]
+    schedule: Schedule, key: Key[Array, ""] | UInt32[Array, " 2"] | Keys, shape: tuple[int, ...]
 ) -> tuple[Int[Array, " b"], Float[Array, " b *axes"]]:
-    """What a training step draws for a batch of `shape` (b, ...): steps t (b,), uniform, and noise of that shape."""
+    """What a training step draws for a batch of `shape` (b, ...): steps t (b,), uniform, and noise of that shape.
+
+    Given one key for each sample, a sample's draws are functions of its own key, whatever the batch.
+    """
+    if key.ndim == (1 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 2):
+        t, noise = jax.vmap(lambda one: draw(schedule, one, (1, *shape[1:])))(key)
+        return t[:, 0], noise[:, 0]
     key_t, key_noise = jax.random.split(key)
     return jax.random.randint(key_t, shape[:1], 0, len(schedule)), jax.random.normal(key_noise, shape, jnp.float32)
 

@@ -1,7 +1,6 @@
 """Training: `python -m leo_jax.main --config=configs/puppets.py --workdir=DIR [--stages=…] [--config.a.b=value …]`."""
 
 import os
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +9,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from leo_jax import hugepages, processes
+from leo_jax.config_files import DEFAULT, with_config_found
 
-ROOT = pathlib.Path(__file__).parents[1]  # the repository, when the package runs from it
-DEFAULT = "configs/puppets.py"
 PATIENCE = 900  # seconds in which all processes have to be there: hosts fetch images and install at their own pace
 
 # No default here: it would be loaded at import, before `with_config_found` has made its own imports work.
@@ -75,29 +73,6 @@ def join_others() -> None:
             f"error: this host has a part of {jax.device_count()} devices, and nothing says where the others are: set "
             f"{processes.ADDRESS}, {processes.COUNT} and {processes.INDEX} on each"
         )
-
-
-def with_config_found(arguments: Sequence[str]) -> list[str]:
-    """`arguments` with --config as a path that exists, and its imports (`from configs import common`) made to work.
-
-    A relative path is looked for in the current folder, then in the repository the package runs from.
-    """
-    arguments = list(arguments)
-    names = [a.split("=")[0].lstrip("-") for a in arguments]
-    if "config" not in names:
-        arguments.insert(1, f"--config={DEFAULT}")  # before its overrides
-        names.insert(1, "config")
-    place = names.index("config")
-    separate = "=" not in arguments[place] and place + 1 < len(arguments)  # --config FILE
-    value = arguments[place + 1] if separate else arguments[place].partition("=")[2]
-    file, colon, variant = value.partition(":")
-    if not pathlib.Path(file).exists() and (ROOT / file).exists():
-        file = str(ROOT / file)
-    arguments[place : place + 1 + separate] = [f"--config={file}{colon}{variant}"]
-    parent = str(pathlib.Path(file).resolve().parents[1])
-    if parent not in sys.path:
-        sys.path.insert(0, parent)
-    return arguments
 
 
 def start(arguments: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from leo_jax import files, pages
-from leo_jax.metrics import paper
+from leo_jax.metrics import paper, words
 from leo_jax.metrics.evaluate import FORMAT, Evaluation
 
 DIGITS = {
@@ -103,7 +103,7 @@ def metrics_table(result: Mapping[str, Any]) -> pages.Table:
         "standard error",
         "real side",
         "real against real",
-        "the same N",
+        "generated, at that N",
         "N = ∞",
         "N",
     ]
@@ -168,8 +168,8 @@ def compare(
     for row in reported:
         cells = [_number(name, *row.values[name]) if name in row.values else "" for name in metrics]
         system = row.system if dataset else f"{row.system}: {row.dataset}"
-        rows.append([system, *cells, "2048" if row.protocol else "", row.protocol or "not stated"])
-    return _without_empty_columns(rows), _doubts(results)
+        rows.append([system, *cells, str(words.USUAL) if row.protocol else "", row.protocol or "not stated"])
+    return _without_empty_columns(rows), _doubts(results) + _doubts_of_the_paper(results, reported)
 
 
 def write_comparison(
@@ -233,6 +233,22 @@ def _doubts(results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
                     f"{name.upper()} of {label} has N = {_count(pair[1])}, that of {first_label} {_count(pair[0])}"
                 )
                 break
+    return notes
+
+
+def _doubts_of_the_paper(
+    results: Sequence[tuple[str, Mapping[str, Any]]], reported: Sequence[paper.Reported]
+) -> list[str]:
+    """What differs between results and the measurements that the paper reports."""
+    protocols = sorted({row.protocol for row in reported if row.protocol})
+    notes = []
+    for label, result in results:
+        ways = [] if result["protocol"]["name"] in protocols or not protocols else [f"under {', '.join(protocols)}"]
+        counts = {_count(result["metrics"][name]) for name in ("fvd", "kvd") if name in result["metrics"]}
+        if protocols and (counts := counts - {str(words.USUAL)}):
+            ways.append(f"of {words.USUAL} clips a side, not {', '.join(sorted(counts))}")
+        if ways:
+            notes.append(f"the paper's figures are {' and '.join(ways)}, unlike those of {label}")
     return notes
 
 

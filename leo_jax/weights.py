@@ -19,7 +19,9 @@ FORMAT = "leo_jax model"
 
 def save_tree(path: files.PathLike, tree: Mapping[str, Any]) -> None:
     """Writes a nested mapping of arrays to `path` (.npz), names joined by '/', whole or not at all."""
-    flat = {name: np.asarray(value) for name, value in traverse_util.flatten_dict(tree, sep="/").items()}
+    flat: dict[str, Any] = {
+        name: np.asarray(value) for name, value in traverse_util.flatten_dict(tree, sep="/").items()
+    }
     with files.atomic_path(path) as temporary:
         np.savez(temporary, **flat)
 

@@ -181,3 +181,14 @@ def test_training_draws_cover_all_steps():
     assert abs(noise.std() - 1) < 0.02
     again, _ = diffusion.draw(SCHEDULE, jax.random.key(5), (20_000, 2))
     np.testing.assert_array_equal(t, again)
+
+
+def test_sample_draws_from_its_own_key():
+    keys = jax.random.split(jax.random.key(5), 20_000)
+    t, noise = diffusion.draw(SCHEDULE, keys, (20_000, 2))
+    assert t.min() == 0 and t.max() == 999 and abs(t.mean() - 499.5) < 4 * 289 / np.sqrt(20_000)
+    assert abs(noise.std() - 1) < 0.02
+    some, raw = (diffusion.draw(SCHEDULE, k, (2, 2)) for k in (keys[7:9], jax.random.key_data(keys[7:9])))
+    for got, want in zip(some, (t[7:9], noise[7:9]), strict=True):
+        np.testing.assert_array_equal(got, want, "a sample's draw depends on its batch")
+    np.testing.assert_array_equal(raw[0], some[0])

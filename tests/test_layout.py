@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "leo_jax"
 ROWS = [
-    {"files", "pages", "progress", "processes", "hugepages"},
+    {"files", "config_files", "pages", "progress", "processes", "hugepages"},
     {"ops", "video", "checkpoints", "weights"},
     {"data", "models"},
     {"diffusion", "losses", "convert"},
@@ -16,7 +16,7 @@ ROWS = [
     {"api", "report", "run_report"},
     {"experiment"},
     {"main"},
-    {"cli"},
+    {"cli", "aot"},
 ]
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -107,10 +107,12 @@ def test_unlike_results_are_marked():
         ("alike", changed(label="x", seed=9)),
     ]
     _, notes = report.compare([("ours", RESULT), *others])
-    assert len(notes) == 4
-    for note, (label, _) in zip(notes, others[:4], strict=True):
+    assert len(notes) == 6
+    for note, (label, _) in zip(notes, [*others[:4], others[0], others[3]], strict=True):
         assert label in note
     assert "2048 / 500" in notes[3]
+    assert notes[4] == "the paper's figures are under digan-taichi, unlike those of spaced"
+    assert notes[5] == "the paper's figures are of 2048 clips a side, not 2048 / 500, unlike those of fewer"
 
 
 def test_comparison_files(tmp_path):

@@ -15,7 +15,7 @@ code_file=$HOME/leo.code
 stop_file=$HOME/leo.stop
 
 running() { # a machine that was started anew gives old numbers to other programs
-    [[ -s $pid_file && $(ps -o args= -p "$(<"$pid_file")") == *leo_jax.main* ]]
+    [[ -s $pid_file && $(ps -ww -o args= -p "$(<"$pid_file")") == *leo_jax.main* ]]
 }
 
 install() {

@@ -180,5 +180,11 @@ def lia(state_dict: Mapping[str, Any], out_dir: files.PathLike) -> Converted:
     weights.save_model(out_dir, {"animator": sizes, "converted_from": "LIA", "unused": unused}, parts)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return Converted(
-        pathlib.Path(out_dir), **sizes, parameters=count, discriminator=bool(discriminator), unused=tuple(unused)
+        pathlib.Path(out_dir),
+        size,
+        width,
+        code_dim,
+        parameters=count,
+        discriminator=bool(discriminator),
+        unused=tuple(unused),
     )

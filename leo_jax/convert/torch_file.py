@@ -57,7 +57,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, Any]:
     return _arrays(content, torch.Tensor)
 
 
-def _arrays(content: Mapping[str, Any], tensor: type) -> dict[str, Any]:
+def _arrays(content: Mapping[str, Any], tensor: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, tensor):

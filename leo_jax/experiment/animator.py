@@ -5,6 +5,7 @@ import pathlib
 import shutil
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -21,16 +22,17 @@ from leo_jax.experiment.settings import (
     check_batch,
     check_data,
     check_dtype,
+    check_parts,
     profile_of,
     say,
     speaks,
 )
 from leo_jax.models.animator import Animator
-from leo_jax.models.discriminator import Discriminator
+from leo_jax.models.discriminator import BLOCK, Discriminator
 from leo_jax.models.layers import scaled
 from leo_jax.training import animator as adversarial
 from leo_jax.training.loop import fit
-from leo_jax.training.state import Task
+from leo_jax.training.state import Evaluation, PyTree, Task, to_host
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 ANIMATOR_FILE = "animator.npz"
@@ -40,8 +42,8 @@ def networks(config: ConfigDict) -> tuple[Animator, Discriminator]:
     """The animator and the discriminator that `config.model` describes."""
     model = config.model
     dtype = DTYPES[model.dtype]
-    animator = Animator(size=model.size, width=model.width, code_dim=model.code_dim, dtype=dtype)
-    return animator, Discriminator(size=model.size, width=model.width, dtype=dtype)
+    shared = {"size": model.size, "width": model.width, "dtype": dtype, "remat": model.remat}
+    return Animator(code_dim=model.code_dim, **shared), Discriminator(**shared)
 
 
 def animator_batches(config: ConfigDict) -> pipeline.Batches:
@@ -60,25 +62,48 @@ def animator_batches(config: ConfigDict) -> pipeline.Batches:
     )
 
 
-def animator_task(config: ConfigDict) -> Task:
-    """Stage 1: the adversarial task, measured on the test split if the data have one."""
+def make_task(
+    config: ConfigDict, *, vgg19: PyTree, given: PyTree | None = None, evaluate: Evaluation | None = None
+) -> Task:
+    """The adversarial task that `config` describes, with VGG19's weights (or their shapes) if it asks for them.
+
+    `given` are the parts of a model to begin with; without them training begins from random parameters.
+    """
     animator, discriminator = networks(config)
     section = config.animator
     settings = adversarial.Settings(**{f.name: section[f.name] for f in dataclasses.fields(adversarial.Settings)})
-    evaluate = None
+    critic = discriminator if settings.adversarial_weight > 0 else None
+    return adversarial.make_task(animator, critic, settings, vgg19=vgg19, given=given, evaluate=evaluate)
+
+
+def animator_task(config: ConfigDict) -> Task:
+    """Stage 1: the adversarial task, measured on the test split if the data have one."""
+    section, evaluate = config.animator, None
     found = manifest.load(config.data.dir)
     if section.heldout_pairs and found is not None and "test" in found.splits:
         pairs = heldout.pairs(
             open_split(config.data.dir, "test"), number=section.heldout_pairs, size=config.model.size, seed=config.seed
         )
-        evaluate = adversarial.make_evaluation(animator, pairs.source, pairs.driving, pairs.moving)
-    return adversarial.make_task(
-        animator,
-        discriminator if settings.adversarial_weight > 0 else None,
-        settings,
-        vgg19=load_vgg19(section.vgg19) if settings.perceptual == "vgg19" else None,
-        evaluate=evaluate,
-    )
+        evaluate = adversarial.make_evaluation(networks(config)[0], pairs.source, pairs.driving, pairs.moving)
+    vgg19 = load_vgg19(section.vgg19) if section.perceptual == "vgg19" else None
+    return make_task(config, vgg19=vgg19, given=_begun(config), evaluate=evaluate)
+
+
+def _begun(config: ConfigDict) -> PyTree | None:
+    """The parts of the model that `animator.start_from` names."""
+    if not config.animator.start_from:
+        return None
+    folder = _model(config, "animator.start_from", ("size", "width", "code_dim"))
+    animator, discriminator = networks(config)
+    image = jax.ShapeDtypeStruct((1, animator.size, animator.size, 3), np.float32)
+    parts = {"animator": (folder / ANIMATOR_FILE, weights.shapes_of(animator, image, image))}
+    if (folder / "discriminator.npz").exists():
+        parts["discriminator"] = (folder / "discriminator.npz", weights.shapes_of(discriminator, image))
+    given = {}
+    for name, (path, shapes) in parts.items():
+        given[name] = weights.load_tree(path)
+        weights.check_tree(given[name], shapes, what=f"{path}, for animator.start_from")
+    return given
 
 
 def check_animator(config: ConfigDict) -> None:
@@ -99,6 +124,9 @@ def check_animator(config: ConfigDict) -> None:
         raise ConfigError(
             f"data.batch_size = {data.batch_size}: the discriminator compares samples in fours, take a multiple of 8"
         )
+    check_parts("animator", section.accumulate, data.batch_size, BLOCK if section.adversarial_weight > 0 else 1)
+    if not 0 <= section.falloff <= section.steps:
+        raise ConfigError(f"animator.falloff = {section.falloff}: 0 to animator.steps, {section.steps}")
     if section.perceptual not in ("vgg19", "pyramid_l1"):
         raise ConfigError(f"animator.perceptual = {section.perceptual!r}: 'vgg19' or 'pyramid_l1'")
     if section.perceptual == "vgg19" and not pathlib.Path(section.vgg19).is_file():
@@ -109,6 +137,8 @@ def check_animator(config: ConfigDict) -> None:
         )
     check_data(config)
     check_batch("data.batch_size", data.batch_size)
+    if section.start_from:
+        _model(config, "animator.start_from", ("size", "width", "code_dim"))
 
 
 def train_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
@@ -133,30 +163,36 @@ def train_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None
         profile=profile_of(config),
     )
     batches.close()
+    params = to_host(adversarial.generator_params(state))
     if speaks():
         model = config.model
         sizes = {"size": model.size, "width": model.width, "code_dim": model.code_dim}
-        params = jax.device_get(adversarial.generator_params(state))
         weights.save_model(folder, {"animator": sizes, "trained_steps": section.steps}, {"animator": params})
+
+
+def _model(config: ConfigDict, field: str, sizes: tuple[str, ...]) -> pathlib.Path:
+    """The folder of the finished model that a field names. Raises ConfigError unless `sizes` are those of `config.model`."""
+    section, _, last = field.rpartition(".")
+    named = (config[section] if section else config)[last]
+    try:
+        folder = api.find(named)
+        if not (folder / weights.MODEL_FILE).exists():
+            raise ConfigError(f"{field} = {named!r} is still in training: finish it first")
+        found = weights.load_description(folder)["animator"]
+    except (FileNotFoundError, KeyError) as error:
+        raise ConfigError(f"{field} = {named!r}: {error}") from error
+    for size in sizes:
+        if found[size] != config.model[size]:
+            raise ConfigError(
+                f"{field} = {named!r} has {size} {found[size]}, the config says model.{size} = {config.model[size]}: "
+                f"pass --config.model.{size}={found[size]}, or another animator"
+            )
+    return folder
 
 
 def given_animator(config: ConfigDict) -> pathlib.Path:
     """The folder of the model that `config.animator_from` names. Raises ConfigError if it does not fit `config.model`."""
-    model = config.model
-    try:
-        folder = api.find(config.animator_from)
-        if not (folder / weights.MODEL_FILE).exists():
-            raise ConfigError(f"animator_from = {config.animator_from!r} is still in training: finish it first")
-        sizes = weights.load_description(folder)["animator"]
-    except (FileNotFoundError, KeyError) as error:
-        raise ConfigError(f"animator_from = {config.animator_from!r}: {error}") from error
-    for field in ("size", "code_dim"):
-        if sizes[field] != model[field]:
-            raise ConfigError(
-                f"animator_from = {config.animator_from!r} has {field} {sizes[field]}, the config says model.{field} = "
-                f"{model[field]}: pass --config.model.{field}={sizes[field]}, or another animator"
-            )
-    return folder
+    return _model(config, "animator_from", ("size", "code_dim"))
 
 
 def check_given(config: ConfigDict) -> None:
@@ -181,4 +217,5 @@ def stage(config: ConfigDict) -> Stage:
     if config.animator_from:
         sizes = ("model.size", "model.code_dim")
         return Stage(sizes, ("given",), check_given, take_animator, result)
-    return Stage(("seed", "model", "data", "animator", "puppets"), ("data",), check_animator, train_animator, result)
+    needs = ("data", "begun") if config.animator.start_from else ("data",)
+    return Stage(("seed", "model", "data", "animator", "puppets"), needs, check_animator, train_animator, result)

@@ -1,5 +1,6 @@
 """Stages motion, start, transition and first_frame from a config: one training for all."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -22,6 +23,7 @@ from leo_jax.experiment.settings import (
     ConfigError,
     check_batch,
     check_dtype,
+    check_parts,
     code_data,
     profile_of,
     say,
@@ -32,6 +34,7 @@ from leo_jax.models.unet import UNet
 from leo_jax.training import denoising
 from leo_jax.training.denoising_pictures import Render, make_picture
 from leo_jax.training.loop import fit
+from leo_jax.training.state import to_host
 
 MULTIPLIERS = {64: (1, 2, 3, 4), 128: (1, 1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4)}  # of the first frame's U-Net, by size
 ATTENTION = (16, 8)  # px at which it attends
@@ -76,6 +79,7 @@ def check(config: ConfigDict, name: str) -> None:
     section = config[name]
     check_dtype(f"{name}.dtype", section.dtype)
     check_batch(f"{name}.batch_size", section.batch_size)
+    check_parts(name, section.accumulate, section.batch_size, 1)
     if section.schedule not in SCHEDULES:
         raise ConfigError(f"{name}.schedule = {section.schedule!r}: one of {SCHEDULES}")
     shortest = {"motion": 2, "transition": 3}.get(name)
@@ -173,11 +177,16 @@ def _has_test(workdir: pathlib.Path) -> bool:
     return found is not None and "test" in found.splits
 
 
+def settings_of(section: ConfigDict) -> denoising.Settings:
+    """The constants of the training that a section describes."""
+    return denoising.Settings(**{f.name: section[f.name] for f in dataclasses.fields(denoising.Settings)})
+
+
 def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh, name: str) -> None:
     """Trains the denoiser in `folder` and writes it there: model.json, <stage>.npz (the running mean), statistics.npz."""
     section, workdir = config[name], folder.parent
     denoiser, (statistics, fps) = denoiser_of(config, name), summary(workdir)
-    settings = denoising.Settings(section.learning_rate, section.warmup, section.ema_decay)
+    settings = settings_of(section)
     with_input, held = batches(config, name, workdir), heldout(config, name, workdir)
     evaluate = denoising.make_evaluation(denoiser, held, seed=config.seed) if held is not None else None
     picture = make_picture(denoiser, shown(config, name, workdir), render=renderer(workdir))
@@ -201,8 +210,9 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh, name: str) -> None
         profile=profile_of(config),
     )
     with_input.close()
+    params = to_host(state["ema"])
     if speaks():
-        parts = {name: jax.device_get(state["ema"]), "statistics": statistics._asdict()}
+        parts = {name: params, "statistics": statistics._asdict()}
         weights.save_model(folder, {**about, "trained_steps": section.steps}, parts)
 
 

@@ -20,16 +20,23 @@ from leo_jax.data import manifest
 CONFIG_FILE, DONE_FILE = "config.json", "done.json"
 INPUTS = "inputs"  # in config.json, beside the sections
 
-WHAT = {"data": "the data", "code_data": "the videos that codes are made of", "given": "the model of animator_from"}
+WHAT = {
+    "data": "the data",
+    "code_data": "the videos that codes are made of",
+    "given": "the model of animator_from",
+    "begun": "the model of animator.start_from",
+}
 
 # Fields that a resumed run may change: how long, how often, from where; nothing that a step computes.
 FREE = {
     "model": ("remat",),
     "data": ("dir", "name", "workers"),
-    "animator": ("vgg19", "heldout_pairs"),
+    "animator": ("vgg19", "heldout_pairs", "start_from"),  # the model of start_from itself is an input
 }
 TRAINED = ("animator", "motion", "start", "transition", "first_frame")
-FREE_IN_TRAINED = ("steps", "log_every", "picture_every", "checkpoint_every", "keep", "heldout", "remat", "accumulate")
+FREE_IN_TRAINED = (
+    *("steps", "falloff", "log_every", "picture_every", "checkpoint_every", "keep", "heldout", "remat", "accumulate"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """What all stages read of a config: where the data are, what is allowed; and how they fail and speak."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from leo_jax.data import manifest
 from leo_jax.data.puppets import make_dataset
 from leo_jax.training import profiling
+from leo_jax.training.state import make_mesh
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -67,6 +70,24 @@ def check_batch(field: str, size: int) -> None:
     devices = jax.device_count()
     if size < 1 or size % devices:
         raise ConfigError(f"{field} = {size} does not divide over {devices} devices: make it a multiple of {devices}")
+
+
+def check_parts(section: str, parts: int, batch_size: int, block: int) -> None:
+    """Raises ConfigError unless a batch can be cut into `parts` equal parts of whole blocks of `block` samples."""
+    whole = max(parts, 1) * block
+    if parts < 1 or (parts > 1 and batch_size % whole):
+        raise ConfigError(
+            f"{section}.accumulate = {parts} with a batch of {batch_size}: take a multiple of {whole} samples, so that "
+            f"every part has whole blocks of {block}, or accumulate = 1"
+        )
+
+
+def mesh_of(config: ConfigDict, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh that `config.mesh` describes, over all devices or those given; raises ConfigError if it cannot be."""
+    try:
+        return make_mesh(devices, **config.mesh)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_dtype(field: str, dtype: str) -> None:

@@ -18,12 +18,12 @@ from leo_jax.experiment.settings import (
     check_data,
     code_data,
     draw_puppets,
+    mesh_of,
     profile_of,
     say,
     speaks,
     together,
 )
-from leo_jax.training.state import make_mesh
 
 PREPARE = "prepare"  # draws puppets, and has no folder of its own
 SHOWN = 12  # differing fields listed
@@ -38,6 +38,7 @@ DATA: Mapping[str, Callable[[ConfigDict], str | None]] = {
     "data": lambda config: marks.data_hash(config.data.dir),
     "code_data": lambda config: marks.data_hash(code_data(config)),
     "given": lambda config: _given_hash(config.animator_from),
+    "begun": lambda config: _given_hash(config.animator.start_from),
 }
 
 
@@ -70,11 +71,11 @@ def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = F
         stages[name].check(config)
     check_data(config)
     profile_of(config)
+    mesh = mesh_of(config)
     check_workdir(config, workdir, stages, selected, accept_changes=accept_changes)
     draw_puppets(
         config, DATA if PREPARE in config.stages else {need for name in selected for need in stages[name].needs}
     )
-    mesh = make_mesh()
     for name in selected:
         run_stage(config, workdir, stages, name, mesh, accept_changes=accept_changes)
     if speaks():
@@ -183,9 +184,7 @@ def run_stage(
         )
     changed = marks.changes(folder, stage, here, inputs)
     if changed and stage.trained and not accept_changes:
-        raise ConfigError(
-            f"{folder} holds {name} of another config:\n  " + "\n  ".join(changed[:SHOWN]) + f"\n{WAYS_OUT}"
-        )
+        raise ConfigError(f"{_differing(folder, changed)}\n{WAYS_OUT}")
     finished = not changed and marks.is_finished(folder, stage, here, steps)
     together(f"{name} is looked at")  # before anything there changes
     if finished:

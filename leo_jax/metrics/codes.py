@@ -46,8 +46,8 @@ def distances(real: Sequences, fake: Sequences, length: int = WINDOW) -> dict[st
     moving = [windows(velocities(side), length) for side in (real, fake)]
     return {
         "codes/windows": frechet_distance(windows(real, length), windows(fake, length)),
-        "codes/velocities": frechet_distance(*moving),
-        "codes/start": frechet_distance(*starts),
+        "codes/velocities": frechet_distance(moving[0], moving[1]),
+        "codes/start": frechet_distance(starts[0], starts[1]),
     }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from leo_jax.files import PathLike
 from leo_jax.metrics import generated, paper, reconstruction, videos, words
-from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, PAIRED, Evaluation, Settings, evaluate
+from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, Evaluation, Settings, evaluate
+from leo_jax.metrics.paired import PAIRED
 from leo_jax.metrics.protocols import PROTOCOLS, Protocol, protocol
 
 KEYPOINT_METRICS = {

@@ -1,6 +1,7 @@
 """One evaluation: two sets of videos, a protocol, and every choice and doubt beside the numbers."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from leo_jax.files import PathLike
-from leo_jax.metrics import clips, content, features, preprocess, reconstruction, uncertainty, words
+from leo_jax.metrics import clips, content, features, paired, preprocess, uncertainty, words
 from leo_jax.metrics.frechet import frechet_distance
 from leo_jax.metrics.kernel import kernel_distance
+from leo_jax.metrics.paired import PAIRED
 from leo_jax.metrics.protocols import Protocol
-from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.metrics.videos import VideoSet
 from leo_jax.metrics.words import DISTANCES
 from leo_jax.progress import Bar, progress_bar
 from leo_jax.video import BadVideo
 
 FORMAT = "leo_jax evaluation, version 1"
 CONTENT = {"acd-face": "face", "acd-body": "body"}
-PAIRED = ("l1", "lpips", "identity")
 METRICS = (*DISTANCES, *CONTENT, *PAIRED)
 NEEDS = {"fvd": "i3d", "kvd": "i3d", "acd-face": "face", "acd-body": "reid", "lpips": "lpips"}  # which weights
 SAMPLES = 4  # clips of each side that a report shows
@@ -104,9 +105,12 @@ class _Side:
         return np.array([rows[self.clips[i]] for i in self.draws[number] if self.clips[i] in rows], int)
 
     def samples(self) -> list[np.ndarray]:
-        """The first clips, as the network is shown them."""
+        """The first clips of different videos, as the network is shown them."""
         found: list[np.ndarray] = []
-        for clip in (self.clips[i] for i in self.draws[0][:SAMPLES]):
+        bad = {name for name, _ in self.skipped}
+        by_video = {self.clips[i].video: self.clips[i] for i in reversed(self.draws[0].tolist())}
+        readable = (clip for video, clip in sorted(by_video.items()) if self.videos.videos[video].name not in bad)
+        for clip in itertools.islice(readable, SAMPLES):
             frames = self.videos.videos[clip.video].read(list(clip.indices))
             found.append(preprocess.prepare(frames, self.protocol))
         return found
@@ -152,9 +156,12 @@ def evaluate(
         sides, found = _by_clips(real, fake, protocol, by_clips, weights, settings)
         told = dataclasses.asdict(protocol) | {"in_words": words.in_words(protocol)}
         warnings = words.warnings_of_numbers(found, protocol)
+    left_out: list[tuple[str, str]] | None = [] if settings.on_bad == "skip" else None
     if by_videos:
-        found |= _by_videos(real, fake, by_videos, weights, settings)
+        found |= paired.measure(real, fake, by_videos, weights, left_out, progress=settings.progress)
     described = {s.name: s.describe() for s in sides} or {"real": words.describe(real), "fake": words.describe(fake)}
+    known = described["fake"]["skipped"]
+    known += [list(entry) for entry in dict.fromkeys(left_out or []) if list(entry) not in known]
     result = {
         "format": FORMAT,
         "metrics": found,
@@ -171,7 +178,9 @@ def evaluate(
         "versions": words.versions(),
         "seconds": round(time.monotonic() - started, 1),
     }
-    return Evaluation(result, {side.name: side.samples() for side in sides} or _paired_samples(real, fake))
+    return Evaluation(
+        result, {side.name: side.samples() for side in sides} or paired.samples(real, fake, SAMPLES, left_out)
+    )
 
 
 def _by_clips(
@@ -260,51 +269,6 @@ def _content(real: features.Features, fake: features.Features, network: features
         "clips_real": len(real.values),
         "network": network.fingerprint,
     }
-
-
-def _by_videos(
-    real: VideoSet, fake: VideoSet, wanted: Sequence[str], weights: Mapping[str, Any], settings: Settings
-) -> dict[str, Any]:
-    """Distances of each generated video to its original."""
-    found: dict[str, Any] = {}
-    if distances := {name: reconstruction.l1 for name in wanted if name == "l1"} | {
-        name: reconstruction.PerceptualDistance(weights["lpips"]) for name in wanted if name == "lpips"
-    }:
-        matched = reconstruction.pairs(real, fake)
-        with _bar(settings, len(matched), "reconstruction", "video") as bar:
-            for name, values in reconstruction.measure(matched, distances, bar.update).items():
-                found[name] = _mean(values)
-    if "identity" in wanted:
-        true = {reconstruction.stem(v.name): v for v in real.videos}
-        values, wander = [], []
-        with _bar(settings, len(fake.videos), "puppets' identity", "video") as bar:
-            for video in fake.videos:
-                original = true.get(reconstruction.stem(video.name))
-                if original is None:
-                    reason = f"no video of that name in {real.where}: identity is told from the original"
-                    raise BadVideo(video.name, reason)
-                known = content.puppet_truth(original)
-                frames = _whole(video)
-                values.append(known.distance(frames))
-                wander.append(float(content.average_distance(known.features(frames))))
-                bar.update(1)
-        found["identity"] = _mean(values) | {"acd": float(np.mean(wander))}
-    return found
-
-
-def _paired_samples(real: VideoSet, fake: VideoSet) -> dict[str, list[np.ndarray]]:
-    some = reconstruction.pairs(real, fake)[:SAMPLES]
-    return {name: [_whole(pair[i]) for pair in some] for i, name in enumerate(("real", "fake"))}
-
-
-def _whole(video: Video) -> np.ndarray:
-    """All frames as uint8."""
-    return preprocess.round_to_uint8(video.read(range(video.length)), "nearest")
-
-
-def _mean(values: Sequence[float]) -> dict[str, Any]:
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    return {"value": float(np.mean(values)), "standard_error": error, "videos": len(values)}
 
 
 def _bar(settings: Settings, total: int, what: str, unit: str = "clip") -> Bar:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, UInt8
 
 from leo_jax import weights
@@ -25,6 +25,7 @@ from leo_jax.metrics import preprocess
 from leo_jax.metrics.clips import Clip
 from leo_jax.metrics.protocols import Protocol
 from leo_jax.metrics.videos import VideoSet
+from leo_jax.models.apply import apply
 from leo_jax.models.frozen.i3d import I3D
 from leo_jax.video import BadVideo
 
@@ -63,6 +64,17 @@ class Network(typing.Protocol):
         """Features of the clips."""
 
 
+def i3d_step(protocol: Protocol, mesh: Mesh) -> Any:
+    """The jitted (parameters, uint8 clips (n, t, h, w, 3)) → logits (n, 400), clips shared out over all axes of the mesh."""
+    module = I3D(epsilon=protocol.epsilon)
+
+    def run(params, clips):
+        return apply(module, params, preprocess.to_network(clips, protocol.resize))
+
+    everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    return jax.jit(run, in_shardings=(everywhere, split), out_shardings=split)
+
+
 class I3DNetwork:
     """I3D on all local devices: uint8 clips in, logits out."""
 
@@ -78,15 +90,9 @@ class I3DNetwork:
         per_device = max(1, (64 if devices[0].platform == "cpu" else 256) // protocol.frames)
         self.batch_size = -(-(batch_size or per_device * len(devices)) // len(devices)) * len(devices)
         mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
-        everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-        module = I3D(epsilon=protocol.epsilon)
-
-        def run(params, clips):
-            return module.apply({"params": params}, preprocess.to_network(clips, protocol.resize))
-
-        self._params = jax.device_put(dict(params), everywhere)
-        self._split = split
-        self._run = jax.jit(run, in_shardings=(everywhere, split), out_shardings=split)
+        self._params = jax.device_put(dict(params), NamedSharding(mesh, PartitionSpec()))
+        self._split = NamedSharding(mesh, PartitionSpec("data"))
+        self._run = i3d_step(protocol, mesh)
         self.fingerprint = tree_fingerprint(params)
 
     def __call__(self, clips: UInt8[np.ndarray, "n t h w 3"]) -> Float[np.ndarray, "n d"]:

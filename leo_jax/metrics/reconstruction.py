@@ -1,5 +1,6 @@
 """How close a video made from its first frame and its motion comes to the true one: L1, LPIPS, AKD, AED, MKR."""
 
+import contextlib
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from jaxtyping import Float, Real, UInt8
 
 from leo_jax import files
 from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.models.apply import apply
 from leo_jax.models.frozen.alexnet import LPIPS
 from leo_jax.video import BadVideo
 
@@ -27,7 +29,7 @@ class PerceptualDistance:
         """Takes LPIPS' parameters, see `leo_jax.convert.lpips`."""
         self.batch_size = batch_size
         self._params = jax.device_put(dict(params))
-        self._run = jax.jit(lambda params, a, b: LPIPS().apply({"params": params}, a, b))
+        self._run = jax.jit(lambda params, a, b: apply(LPIPS(), params, a, b))
 
     def __call__(self, real: UInt8[np.ndarray, "t h w 3"], fake: UInt8[np.ndarray, "t h w 3"]) -> float:
         """Mean LPIPS of one video's frames."""
@@ -40,28 +42,44 @@ class PerceptualDistance:
         return float(np.concatenate(found).mean())
 
 
-def pairs(real: VideoSet, fake: VideoSet) -> list[tuple[Video, Video]]:
+def pairs(real: VideoSet, fake: VideoSet, left_out: list[tuple[str, str]] | None = None) -> list[tuple[Video, Video]]:
     """Videos of the same name (suffixes of files aside) on both sides, sorted.
 
     Raises:
-      BadVideo: a generated video has no true one, or they differ in length or size.
+      BadVideo: a generated video has no true one, or they differ in length or size; where `left_out` is given, such videos
+        are added to it with the reason instead.
     """
     true = {stem(video.name): video for video in real.videos}
     found = []
     for video in fake.videos:
-        other = true.get(stem(video.name))
-        if other is None:
-            raise BadVideo(
-                video.name, f"no video of that name in {real.where}: a reconstruction is named as its original"
-            )
-        if (video.length, video.height, video.width) != (other.length, other.height, other.width):
-            raise BadVideo(
-                video.name,
-                f"{video.length} frames of {video.height}x{video.width} px, its original has {other.length} of "
-                f"{other.height}x{other.width}: make both alike",
-            )
-        found.append((other, video))
+        with excused(left_out):
+            found.append((_original(video, true, real.where), video))
     return found
+
+
+@contextlib.contextmanager
+def excused(left_out: list[tuple[str, str]] | None) -> Iterator[None]:
+    """Puts a BadVideo of the body into `left_out` with its reason, if there is such a list."""
+    try:
+        yield
+    except BadVideo as error:
+        if left_out is None:
+            raise
+        left_out.append((error.name, error.reason))
+
+
+def _original(video: Video, true: Mapping[str, Video], where: str) -> Video:
+    """The true video of the same name; raises BadVideo if there is none of the same length and size."""
+    other = true.get(stem(video.name))
+    if other is None:
+        raise BadVideo(video.name, f"no video of that name in {where}: a reconstruction is named as its original")
+    if (video.length, video.height, video.width) != (other.length, other.height, other.width):
+        raise BadVideo(
+            video.name,
+            f"{video.length} frames of {video.height}x{video.width} px, its original has {other.length} of "
+            f"{other.height}x{other.width}: make both alike",
+        )
+    return other
 
 
 def stem(name: str) -> str:
@@ -74,14 +92,18 @@ KNOWN_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".npz", ".npy
 
 def measure(
     matched: list[tuple[Video, Video]], distances: Mapping[str, Callable[[np.ndarray, np.ndarray], float]],
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None, left_out: list[tuple[str, str]] | None = None,
 ) -> dict[str, list[float]]:  # fmt: skip
-    """Each distance of each pair of videos; a result is the mean over videos."""
+    """Each distance of each pair of videos; a result is the mean over videos.
+
+    Raises BadVideo for one that cannot be read, or adds it to `left_out` where that is given.
+    """
     found: dict[str, list[float]] = {name: [] for name in distances}
     for real, fake in matched:
-        frames = [np.clip(np.round(v.read(range(v.length))), 0, 255).astype(np.uint8) for v in (real, fake)]
-        for name, distance in distances.items():
-            found[name].append(distance(*frames))
+        with excused(left_out):
+            frames = [np.clip(np.round(v.read(range(v.length))), 0, 255).astype(np.uint8) for v in (real, fake)]
+            for name, distance in distances.items():
+                found[name].append(distance(*frames))
         progress(1)
     return found
 

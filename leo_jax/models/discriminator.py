@@ -41,11 +41,12 @@ class Discriminator(nn.Module):
     size: int = 256
     width: float = 1.0
     dtype: Dtype = jnp.float32
+    remat: bool = False  # keep only the blocks' inputs for the backward pass
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, " b"]:
         channels = channels_at(self.size, self.width)
-        x = ResidualTrunk(channels, self.dtype, name="trunk")(images)[SMALLEST]
+        x = ResidualTrunk(channels, self.dtype, self.remat, name="trunk")(images)[SMALLEST]
         x = jnp.concatenate([x, minibatch_deviation(x)], axis=-1)
         x = Conv(channels[SMALLEST], 3, dtype=self.dtype, name="conv")(x)
         x = jnp.moveaxis(x, 3, 1).reshape(x.shape[0], -1)  # (c, h, w): the order released checkpoints flatten in

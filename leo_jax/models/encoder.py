@@ -16,10 +16,11 @@ class Encoder(nn.Module):
     channels: Mapping[int, int]
     style_dim: int = 512
     dtype: Dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b s"], dict[int, jax.Array]]:
-        features = ResidualTrunk(self.channels, self.dtype, name="trunk")(images)
+        features = ResidualTrunk(self.channels, self.dtype, self.remat, name="trunk")(images)
         smallest = features.pop(SMALLEST)
         style = Conv(self.style_dim, SMALLEST, activation=False, valid=True, dtype=self.dtype, name="to_style")(
             smallest

@@ -93,16 +93,19 @@ class Generator(nn.Module):
 
     channels: Mapping[int, int]
     dtype: Dtype = jnp.float32
+    remat: bool = False  # keep only the convolutions' inputs for the backward pass
 
     @nn.compact
     def __call__(self, latent: Float[Array, "b s"], features: Mapping[int, Array]) -> Frames:
         start = self.param("constant", nn.initializers.normal(1.0), (SMALLEST, SMALLEST, self.channels[SMALLEST]))
         x = jnp.broadcast_to(start[None], (latent.shape[0], *start.shape)).astype(self.dtype)
-        x = StyledConv(self.channels[SMALLEST], name="conv_4")(x, latent)
-        image, flows = None, {}
+        styled = nn.remat(StyledConv) if self.remat else StyledConv
+        x = styled(self.channels[SMALLEST], name="conv_4")(x, latent)
+        image: Array | None = None
+        flows: dict[int, Array] = {}
         for r in sorted(features):
-            x = StyledConv(self.channels[r], up=True, name=f"up_{r}")(x, latent)
-            x = StyledConv(self.channels[r], name=f"conv_{r}")(x, latent)
+            x = styled(self.channels[r], up=True, name=f"up_{r}")(x, latent)
+            x = styled(self.channels[r], name=f"conv_{r}")(x, latent)
             raw = FlowHead(name=f"to_flow_{r}")(x, latent, flows.get(r // 2))
             offset, mask = jnp.tanh(raw[..., :2]), nn.sigmoid(raw[..., 2:]).astype(self.dtype)
             warped = warp(features[r], identity_grid(r)[None] + offset) * mask
@@ -110,4 +113,6 @@ class Generator(nn.Module):
             rgb = ImageHead(name=f"to_rgb_{r}")(warped)
             image = rgb if image is None else rgb + upsample(image)
             flows[r] = raw
+        if image is None:
+            raise ValueError("features of no resolution: nothing to draw from")
         return Frames(image=image, flow_raw=flows)

@@ -89,19 +89,24 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualTrunk(nn.Module):
-    """What encoder and discriminator share: 1×1 convolution to the top width, residual blocks down to 4 px."""
+    """What encoder and discriminator share: 1×1 convolution to the top width, residual blocks down to 4 px.
+
+    `remat` keeps only the blocks' inputs for the backward pass, and computes the rest again.
+    """
 
     channels: Mapping[int, int]
     dtype: Dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: Float[Array, "b h w 3"]) -> dict[int, jax.Array]:
         """The features by resolution, from the images' size down to 4 px."""
         size = images.shape[1]
+        block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
         x = Conv(self.channels[size], 1, dtype=self.dtype, name="from_rgb")(images)
         features = {size: x}
         while size > SMALLEST:
             size //= 2
-            x = ResidualBlock(self.channels[size], dtype=self.dtype, name=f"block_{size}")(x)
+            x = block(self.channels[size], dtype=self.dtype, name=f"block_{size}")(x)
             features[size] = x
         return features

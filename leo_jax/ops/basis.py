@@ -28,6 +28,6 @@ def orthonormal(matrix: Float[Array, "s d"], eps: float = 1e-8) -> Float[Array, 
         return reflect(v, r), v
 
     _, reflectors = jax.lax.scan(eliminate, matrix, columns)
-    start = jnp.eye(*matrix.shape, dtype=jnp.float32)
+    start = jnp.eye(matrix.shape[0], matrix.shape[1], dtype=jnp.float32)
     q, _ = jax.lax.scan(lambda q, v: (reflect(v, q), None), start, reflectors, reverse=True)
     return q

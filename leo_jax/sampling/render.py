@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from leo_jax.models.animator import Animator
+from leo_jax.models.apply import apply
 from leo_jax.sampling import devices
 
 PIXELS = {"cpu": 256 * 256, "default": 16 * 256 * 256}  # of one batch: a CPU gains nothing from more
@@ -101,7 +102,7 @@ class Renderer:
         self.batch_size = (batch_size or batch_for(animator.size)) * devices.mesh().size
 
     def _apply(self, params: Any, *inputs: Any, method: str) -> Any:
-        return self.animator.apply({"params": params}, *inputs, method=method)
+        return apply(self.animator, params, *inputs, method=method)
 
     @functools.cached_property
     def _encode(self) -> Any:

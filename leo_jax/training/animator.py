@@ -12,20 +12,23 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from leo_jax import losses
 from leo_jax.models.animator import Animator
-from leo_jax.models.discriminator import Discriminator
+from leo_jax.models.apply import apply
+from leo_jax.models.discriminator import BLOCK, Discriminator
 from leo_jax.models.frozen.vgg19 import VGG19
 from leo_jax.models.generator import Frames
 from leo_jax.training import pictures
-from leo_jax.training.state import Metrics, PyTree, Task
+from leo_jax.training.accumulation import averaged
+from leo_jax.training.state import Metrics, PyTree, Task, to_host
+from leo_jax.training.updates import falling, running_mean
 
 Batch = Mapping[str, Array]
 
 
 def optimiser(
-    learning_rate: float, ratio: float, beta1: float = 0.0, beta2: float = 0.99
+    learning_rate: float, ratio: float, beta1: float = 0.0, beta2: float = 0.99, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam rescaled as StyleGAN2's lazy regularisation does: rate·ratio, betas (beta1^ratio, beta2^ratio), eps 1e-8."""
-    adam = optax.adam(learning_rate * ratio, b1=beta1**ratio, b2=beta2**ratio, eps=1e-8)
+    """Adam rescaled as StyleGAN2's lazy regularisation does: rate·ratio, betas (beta1^ratio, beta2^ratio)."""
+    adam = optax.adam(learning_rate * ratio, b1=beta1**ratio, b2=beta2**ratio, eps=eps)
 
     def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the integer count
@@ -43,26 +46,36 @@ class Settings:
         discriminator_lr: before the rescaling by 16/17.
         beta1: of both; the original has 0.
         beta2: of both, before the rescaling.
+        eps: of both.
         perceptual: 'vgg19', or ours for data without its weights: 'pyramid_l1'.
         perceptual_weight: of each VGG layer (10), or of the pyramid.
         motion_emphasis: of 'pyramid_l1' (ours): how much more a pixel counts that differs between source and driving frame.
         l1_weight: of the plain L1.
         adversarial_weight: of softplus(-D(fake)); 0 trains without a discriminator (ours).
         ema_decay: of a running mean of the generator's parameters; 0 for none, as the original (the mean is ours).
+        steps: of the whole training, where `falloff` ends.
+        falloff: last steps, over which both rates fall linearly to 0; 0 keeps them, as the original (ours).
+        accumulate: parts in which a step goes through its batch, to save memory; the result is that of 1 up to rounding.
     """
 
     generator_lr: float = 0.002
     discriminator_lr: float = 0.002
     beta1: float = 0.0
     beta2: float = 0.99
+    eps: float = 1e-8
     perceptual: str = "vgg19"
     perceptual_weight: float = 10.0
     motion_emphasis: float = 0.0
     l1_weight: float = 1.0
     adversarial_weight: float = 1.0
     ema_decay: float = 0.0
+    steps: int = 0
+    falloff: int = 0
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
+        if not 0 <= self.falloff <= self.steps:
+            raise ValueError(f"falloff = {self.falloff}: 0 to the number of steps, {self.steps}")
         if self.perceptual not in ("vgg19", "pyramid_l1"):
             raise ValueError(f"perceptual = {self.perceptual!r}: 'vgg19' or 'pyramid_l1'")
 
@@ -73,13 +86,14 @@ def to_float(images: UInt8[Array, "*dims"]) -> Float[Array, "*dims"]:
 
 
 def _reconstruction(
-    settings: Settings, frozen: PyTree, source: Array, real: Array, dtype: Any
+    settings: Settings, frozen: PyTree, source: Array, real: Array, dtype: Any, remat: bool
 ) -> Callable[[Array], tuple[Array, Metrics]]:
     """The part of the generator's loss that compares with the driving frame, as a function of the fake."""
 
     def loss(fake: Array) -> tuple[Array, Metrics]:
         if settings.perceptual == "vgg19":
-            features = lambda x: VGG19(dtype).apply({"params": frozen["vgg19"]}, x)
+            features = lambda x: apply(VGG19(dtype), frozen["vgg19"], x)
+            features = jax.checkpoint(features) if remat else features
             perceptual = losses.perceptual(features, fake, real, weight=settings.perceptual_weight)
         else:
             weights = {"weight": settings.perceptual_weight, "emphasis": settings.motion_emphasis}
@@ -96,6 +110,7 @@ def make_task(
     settings: Settings,
     *,
     vgg19: PyTree | None = None,
+    given: Mapping[str, PyTree] | None = None,
     evaluate: Callable[[PyTree, PyTree], Mapping[str, float]] | None = None,
 ) -> Task:
     """The task that trains `animator` against `discriminator`.
@@ -103,6 +118,14 @@ def make_task(
     A step makes one update of each network from a batch of {'source', 'driving'}, uint8 (b, h, w, 3): the generator's loss
     is perceptual + L1 + softplus(-D(fake)), the discriminator's softplus(-D(real)) + softplus(D(fake)) on the same fake.
     The state is {'generator': …, 'discriminator': …}, each {'params', 'optimiser'}, and {'ema'} if there is one.
+
+    Args:
+        animator: the generator and all before it.
+        discriminator: its adversary, if the settings ask for one.
+        settings: constants.
+        vgg19: weights, if the settings ask for them.
+        given: parameters to begin with, 'animator' and, if there are any, 'discriminator' (a model's parts).
+        evaluate: what measures held-out data.
 
     Raises:
         ValueError: the settings ask for VGG19 and `vgg19` is None, or for a discriminator and there is none.
@@ -114,8 +137,8 @@ def make_task(
     if (settings.adversarial_weight > 0) != (discriminator is not None):
         raise ValueError("a discriminator is needed exactly when adversarial_weight is above 0")
     adam = {
-        "generator": optimiser(settings.generator_lr, 4 / 5, settings.beta1, settings.beta2),
-        "discriminator": optimiser(settings.discriminator_lr, 16 / 17, settings.beta1, settings.beta2),
+        "generator": optimiser(settings.generator_lr, 4 / 5, settings.beta1, settings.beta2, settings.eps),
+        "discriminator": optimiser(settings.discriminator_lr, 16 / 17, settings.beta1, settings.beta2, settings.eps),
     }
 
     def init(key: jax.Array) -> PyTree:
@@ -127,41 +150,59 @@ def make_task(
         state = {name: {"params": p, "optimiser": adam[name].init(p)} for name, p in params.items()}
         return state | ({"ema": jax.tree.map(jnp.copy, params["generator"])} if settings.ema_decay else {})
 
-    def step(state: PyTree, frozen: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Metrics]:
+    def compute(params: PyTree, frozen: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
+        """Gradients of both networks and metrics, all of them means over the batch."""
         source, driving = to_float(batch["source"]), to_float(batch["driving"])
-        draw = lambda params: animator.apply({"params": params}, source, driving).image
-        fake, generator_vjp = jax.vjp(draw, state["generator"]["params"])
-        compare = _reconstruction(settings, frozen, source, driving, animator.dtype)
+        draw = lambda params: apply(animator, params, source, driving).image
+        fake, generator_vjp = jax.vjp(draw, params["generator"])
+        compare = _reconstruction(settings, frozen, source, driving, animator.dtype, animator.remat)
         (loss, metrics), to_fake = jax.value_and_grad(compare, has_aux=True)(fake)
         gradients = {}
         if discriminator:
-            judge = lambda params, images: discriminator.apply({"params": params}, images)
-            params = state["discriminator"]["params"]
+            judge = lambda params, images: apply(discriminator, params, images)
             # One forward pass on the fake, two backward ones: to the image for the generator, to the weights for itself.
-            logits_fake, fake_vjp = jax.vjp(judge, params, fake)
+            logits_fake, fake_vjp = jax.vjp(judge, params["discriminator"], fake)
             adversarial, to_logits = jax.value_and_grad(losses.adversarial_generator)(logits_fake)
             to_fake += settings.adversarial_weight * fake_vjp(to_logits)[1]
-            logits_real, real_vjp = jax.vjp(lambda p: judge(p, driving), params)
+            logits_real, real_vjp = jax.vjp(lambda p: judge(p, driving), params["discriminator"])
             critic = losses.adversarial_discriminator
             loss_d, (to_real, to_logits) = jax.value_and_grad(critic, argnums=(0, 1))(logits_real, logits_fake)
             gradients["discriminator"] = jax.tree.map(jnp.add, real_vjp(to_real)[0], fake_vjp(to_logits)[0])
             loss += settings.adversarial_weight * adversarial
             metrics |= {"adversarial": adversarial, "discriminator": loss_d}
         gradients["generator"] = generator_vjp(to_fake)[0]
-        new = {name: _update(adam[name], state[name], gradients[name]) for name in gradients}
+        return gradients, {"loss": loss, **metrics}
+
+    def step(state: PyTree, frozen: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Metrics]:
+        params = {name: state[name]["params"] for name in adam if name in state}
+        gradients, metrics = averaged(
+            lambda part: compute(params, frozen, part),
+            batch,
+            settings.accumulate,
+            block=BLOCK if discriminator else 1,
+        )
+        count = optax.tree_utils.tree_get(state["generator"]["optimiser"], "count")
+        factor = falling(count, settings.steps, settings.falloff)
+        new = {name: _update(adam[name], state[name], gradients[name], factor) for name in gradients}
         if settings.ema_decay:
-            count = optax.tree_utils.tree_get(new["generator"]["optimiser"], "count").astype(jnp.float32)
-            decay = jnp.minimum(settings.ema_decay, count / (count + 9))  # young means forget the random start sooner
-            new["ema"] = jax.tree.map(
-                lambda e, p: decay * e + (1 - decay) * p, state["ema"], new["generator"]["params"]
-            )
-        return new, {"loss": loss, **metrics}
+            count = optax.tree_utils.tree_get(new["generator"]["optimiser"], "count")
+            new["ema"] = running_mean(state["ema"], new["generator"]["params"], settings.ema_decay, count)
+        return new, metrics
 
-    return Task("animator", init, step, {"vgg19": vgg19} if vgg19 is not None else {}, make_picture(animator), evaluate)
+    begin: dict[str, PyTree] = {}
+    if given:
+        begin["generator"] = {"params": given["animator"]}
+        if settings.ema_decay:
+            begin["ema"] = given["animator"]
+        if discriminator and "discriminator" in given:
+            begin["discriminator"] = {"params": given["discriminator"]}
+    frozen = {"vgg19": vgg19} if vgg19 is not None else {}
+    return Task("animator", init, step, frozen, make_picture(animator), evaluate, begin)
 
 
-def _update(adam: optax.GradientTransformation, state: PyTree, gradients: PyTree) -> PyTree:
+def _update(adam: optax.GradientTransformation, state: PyTree, gradients: PyTree, factor: Float[Array, ""]) -> PyTree:
     updates, optimiser_state = adam.update(gradients, state["optimiser"], state["params"])
+    updates = jax.tree.map(lambda update: factor * update, updates)
     return {"params": optax.apply_updates(state["params"], updates), "optimiser": optimiser_state}
 
 
@@ -175,16 +216,16 @@ def make_picture(animator: Animator) -> Callable[[PyTree, PyTree, Batch], UInt8[
 
     @jax.jit
     def draw(params: PyTree, source: Array, driving: Array) -> Frames:
-        return animator.apply({"params": params}, to_float(source), to_float(driving))
+        return apply(animator, params, to_float(source), to_float(driving))
 
     def picture(state: PyTree, frozen: PyTree, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
         frames = draw(generator_params(state), batch["source"], batch["driving"])
         return pictures.animator_sheet(
             source=np.asarray(batch["source"]),
             driving=np.asarray(batch["driving"]),
-            reconstruction=np.asarray(frames.image),
-            mask=np.asarray(frames.mask[animator.size]),
-            flow=np.asarray(frames.flow[animator.size]),
+            reconstruction=to_host(frames.image),
+            mask=to_host(frames.mask[animator.size]),
+            flow=to_host(frames.flow[animator.size]),
         )
 
     return picture
@@ -215,7 +256,7 @@ def make_evaluation(
     @jax.jit
     def sums(params: PyTree, source: Array, driving: Array, moving: Array) -> Float[Array, "4"]:
         x, real = to_float(source), to_float(driving)
-        fake = jnp.clip(animator.apply({"params": params}, x, real).image, -1, 1)
+        fake = jnp.clip(apply(animator, params, x, real).image, -1, 1)
         error, copy = (jnp.mean(jnp.abs(y - real), axis=-1) / 2 for y in (fake, x))
         return jnp.stack([jnp.sum(v) for v in (error, copy, jnp.where(moving, error, 0), jnp.where(moving, copy, 0))])
 
@@ -223,7 +264,7 @@ def make_evaluation(
         params, total = generator_params(state), np.zeros(4)
         for start in range(0, len(source), batch_size):
             part = slice(start, start + batch_size)
-            total += np.asarray(sums(params, source[part], driving[part], moving_[part]), np.float64)
+            total += to_host(sums(params, source[part], driving[part], moving_[part])).astype(np.float64)
         pixels, pixels_moving = moving_.size, moving_.sum()
         results = {
             "heldout/l1": total[0] / pixels,

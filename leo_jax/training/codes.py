@@ -25,6 +25,7 @@ from leo_jax import files, weights
 from leo_jax.data import augment, codes, manifest, records, storage, writing
 from leo_jax.data.source import TFRecordSource, open_split
 from leo_jax.models.animator import Animator
+from leo_jax.models.apply import apply
 from leo_jax.progress import Bar, progress_bar
 from leo_jax.training.animator import to_float
 from leo_jax.training.state import PyTree, along_batch, replicated
@@ -32,6 +33,16 @@ from leo_jax.training.state import PyTree, along_batch, replicated
 STATISTICS, SUMMARY = "statistics.npz", "codes.json"
 VERSION = 1  # part of the shards' options: raise it when the same frames and animator give other codes
 UNDER_WAY = 2  # batches that the devices may have before them
+
+
+def encode_step(animator: Animator, mesh: Mesh) -> jax.stages.Wrapped:
+    """The jitted (parameters, images) → codes, shared out over the mesh."""
+
+    @functools.partial(jax.jit, out_shardings=along_batch(mesh))
+    def encode(params: PyTree, images: UInt8[Array, "b h w 3"]) -> Array:
+        return apply(animator, params, to_float(images), method="codes")
+
+    return encode
 
 
 class Encoder:
@@ -53,12 +64,7 @@ class Encoder:
         self._mesh, self._per_device = mesh, per_device
         self._params = jax.device_put(params, replicated(mesh))
         self._threads = threads or max(1, min(16, os.cpu_count() or 1))
-
-        @functools.partial(jax.jit, out_shardings=along_batch(mesh))
-        def encode(params: PyTree, images: UInt8[Array, "b h w 3"]) -> Any:
-            return animator.apply({"params": params}, to_float(images), method="codes")
-
-        self._encode = encode
+        self._encode = encode_step(animator, mesh)
 
     def __call__(self, frames: Iterable[bytes]) -> Iterator[Float[np.ndarray, "k d"]]:
         """The codes of encoded frames, in order, some at a time."""

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Shaped, UInt8
 
 from leo_jax import denoisers
 from leo_jax.denoisers import Denoiser, Statistics
+from leo_jax.training.accumulation import averaged
 from leo_jax.training.animator import to_float
-from leo_jax.training.state import Metrics, PyTree, Task
+from leo_jax.training.state import Metrics, PyTree, Task, to_host
 from leo_jax.training.updates import adam, running_mean, updates_made
 
 Batch = Mapping[str, Array]
@@ -26,11 +27,13 @@ class Settings:
         learning_rate: of AdamW without decay.
         warmup: steps over which the rate rises linearly (ours).
         ema_decay: of the running mean of the parameters, which is what samples.
+        accumulate: parts in which a step goes through its batch, to save memory; the result is that of 1 up to rounding.
     """
 
     learning_rate: float = 1e-4
     warmup: int = 1000
     ema_decay: float = 0.9999
+    accumulate: int = 1
 
 
 def prepared(frozen: PyTree, batch: Batch) -> dict[str, Array]:
@@ -60,8 +63,13 @@ def make_task(
         return {"params": params, "optimiser": transformation.init(params), "ema": jax.tree.map(jnp.copy, params)}
 
     def step(state: PyTree, frozen: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Metrics]:
-        batch = prepared(frozen, batch)
-        loss, gradients = jax.value_and_grad(lambda params: denoiser.loss(params, batch, key).mean())(state["params"])
+        keys = jax.random.split(key, batch["codes"].shape[0])  # its own for each sample, in whichever part it comes
+
+        def compute(part: tuple[Batch, jax.Array]) -> tuple[Array, PyTree]:
+            loss = lambda params: denoiser.loss(params, prepared(frozen, part[0]), part[1]).mean()
+            return jax.value_and_grad(loss)(state["params"])
+
+        loss, gradients = averaged(compute, (batch, keys), settings.accumulate)
         updates, optimiser = transformation.update(gradients, state["optimiser"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         ema = running_mean(state["ema"], params, settings.ema_decay, updates_made(optimiser))
@@ -96,7 +104,7 @@ def make_evaluation(
         for start in range(0, number, batch_size):
             batch = {name: array[start : start + batch_size] for name, array in examples.items()}
             key = jax.random.fold_in(jax.random.key(seed), start)
-            total += float(np.asarray(losses(state["ema"], frozen, batch, key), np.float64).sum())
+            total += float(to_host(losses(state["ema"], frozen, batch, key)).astype(np.float64).sum())
         return {"heldout/loss": total / number}
 
     return evaluate

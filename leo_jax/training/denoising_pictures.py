@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Shaped, UInt8
 from leo_jax.denoisers import Denoiser, FirstFrame, Motion, Sampling, Start
 from leo_jax.training import pictures, plots
 from leo_jax.training.denoising import prepared
-from leo_jax.training.state import PyTree
+from leo_jax.training.state import PyTree, to_host
 
 Examples = Mapping[str, Shaped[np.ndarray, "n ..."]]
 Render = Callable[[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "t d"]], UInt8[np.ndarray, "t h w 3"]]
@@ -49,7 +49,7 @@ def make_picture(
         return ready["codes"], draw(params, keys, condition, Sampling(steps))
 
     def picture(state: PyTree, frozen: PyTree, batch: object) -> UInt8[np.ndarray, "h w 3"]:
-        real, made = (np.asarray(x) for x in sample(state["ema"], frozen, dict(examples)))
+        real, made = to_host(sample(state["ema"], frozen, dict(examples)))
         if isinstance(denoiser, FirstFrame):
             return pictures.sheet({"real": examples["images"], "made": made})
         if isinstance(denoiser, Start):

@@ -2,18 +2,23 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 PyTree = Any
 Metrics = Mapping[str, Any]
+Evaluation = Callable[[PyTree, PyTree], Mapping[str, float]]
 Step = Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, Metrics]]
 
 INIT_FOLD = 2**32 - 1  # no step has this number, so the initial draw shares its key with none
+WHOLE = 2**12  # elements below which an array of the state is not cut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +27,14 @@ class Task:
 
     Attributes:
         name: what the run's folder and its pictures are called.
-        init: key → state, a tree of arrays only (parameters, optimiser state, perhaps an EMA copy).
+        init: key → state, a tree of arrays only (parameters, optimiser state, perhaps an EMA copy). What the networks
+            compute with lies under a key 'params': a mesh that cuts the state gathers it for the step.
         step: (state, frozen, batch, key) → (state, metrics); pure, metrics are scalars that have to stay finite. Those
             without a slash in their name are shown on the live line.
         frozen: arrays the step reads and nothing trains (VGG, statistics): an argument of the jitted step, not saved.
         picture: (state, frozen, batch of a few examples) → uint8 (height, width, 3), a sheet for a person to look at.
         evaluate: (state, frozen) → name → number, measured on data that is not trained on, at every checkpoint.
+        given: subtrees of the state, as arrays, that begin in place of init's: {'generator': {'params': …}}.
     """
 
     name: str
@@ -35,7 +42,8 @@ class Task:
     step: Step
     frozen: PyTree = ()
     picture: Callable[[PyTree, PyTree, PyTree], np.ndarray] | None = None
-    evaluate: Callable[[PyTree, PyTree], Mapping[str, float]] | None = None
+    evaluate: Evaluation | None = None
+    given: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @runtime_checkable
@@ -52,13 +60,29 @@ class Batches(Protocol):
         """Goes on from where `get_state` was called."""
 
 
-def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """One axis, 'data', over all devices of all processes (or those given).
+def make_mesh(devices: Sequence[Any] | None = None, *, data: int = -1, fsdp: int = 1) -> Mesh:
+    """Axes 'data' and 'fsdp' over all devices of all processes (or those given): data·fsdp of them.
 
-    The axis is Auto: the warp's gathers and the reshapes of a sharded batch are left to the compiler.
+    The batch is shared out over both; parameters, optimiser state and running means over 'fsdp' (`layout`). The axes are
+    Auto: the warp's gathers and the reshapes of a sharded batch are left to the compiler. Devices are in the processes'
+    order, so that the global batch is the processes' parts one after another.
+
+    Raises:
+        ValueError: data·fsdp is not the number of devices; -1, for one of the two, stands for what is left.
     """
-    devices = jax.devices() if devices is None else devices
-    return Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))
+    devices = sorted(jax.devices() if devices is None else devices, key=lambda d: (d.process_index, d.id))
+    count, given = len(devices), (data, fsdp)
+    if data == -1 and fsdp > 0:
+        data = count // fsdp
+    elif fsdp == -1 and data > 0:
+        fsdp = count // data
+    if min(data, fsdp) < 1 or data * fsdp != count:
+        raise ValueError(
+            f"mesh.data = {given[0]}, mesh.fsdp = {given[1]} over {count} devices: their product must be {count} "
+            "(-1, for one of them, is what the other leaves)"
+        )
+    axes = (AxisType.Auto, AxisType.Auto)
+    return Mesh(np.asarray(devices, object).reshape(data, fsdp), ("data", "fsdp"), axis_types=axes)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -68,7 +92,21 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def along_batch(mesh: Mesh) -> NamedSharding:
     """Every device holds its part of the leading axis."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def layout(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """Where an array of the state lies: its largest axis that 'fsdp' divides is cut over 'fsdp' (the last of equals).
+
+    Arrays under `WHOLE` elements, and those without such an axis, are whole on every device: gathering them would cost
+    more in latency than they take in memory.
+    """
+    ways = mesh.shape["fsdp"]
+    axes = [axis for axis, size in enumerate(shape) if size % ways == 0]
+    if ways == 1 or math.prod(shape) < WHOLE or not axes:
+        return replicated(mesh)
+    cut = max(axes, key=lambda axis: (shape[axis], axis))
+    return NamedSharding(mesh, PartitionSpec(*["fsdp" if axis == cut else None for axis in range(len(shape))]))
 
 
 def root_key(seed: int) -> jax.Array:
@@ -79,25 +117,52 @@ def root_key(seed: int) -> jax.Array:
 def abstract_state(task: Task, seed: int, mesh: Mesh) -> PyTree:
     """Shapes, types and shardings of the task's state; nothing is computed."""
     shapes = jax.eval_shape(task.init, root_key(seed))
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), shapes)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout(x.shape, mesh)), shapes)
 
 
 def init_state(task: Task, seed: int, mesh: Mesh) -> PyTree:
     """The state before the first step, each array computed where `abstract_state` puts it."""
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(task, seed, mesh))
     init = jax.jit(lambda key: _strong(task.init(key)), out_shardings=shardings)
-    return init(jax.random.fold_in(root_key(seed), INIT_FOLD))
+    return _begun(init(jax.random.fold_in(root_key(seed), INIT_FOLD)), task.given)
 
 
-def compiled_step(task: Task, mesh: Mesh) -> Callable[..., tuple[PyTree, Metrics]]:
+def _begun(state: PyTree, given: PyTree) -> PyTree:
+    """The state with `given` in place of its subtrees of the same names."""
+    if not isinstance(given, Mapping):
+        placed = jax.device_put(np.asarray(given, state.dtype), state.sharding)
+        return jax.jit(jnp.copy)(placed)  # memory of its own: a step is given the state to write over
+    return {**state, **{name: _begun(state[name], value) for name, value in given.items()}}
+
+
+def compiled_step(task: Task, mesh: Mesh) -> jax.stages.Wrapped:
     """The jitted (state, frozen, batch, root key, step number) → (state, metrics); the state is donated."""
 
     def step(state, frozen, batch, key, number):
-        state, metrics = task.step(state, frozen, batch, jax.random.fold_in(key, number))
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            state, metrics = task.step(_gathered(state), frozen, batch, jax.random.fold_in(key, number))
         return _strong(state), metrics
 
-    # One sharding stands for every leaf: the state comes back as it went in, metrics are whole on every device.
-    return jax.jit(step, donate_argnums=0, out_shardings=replicated(mesh))
+    # The state comes back laid out as it went in; metrics are whole on every device.
+    shardings = jax.tree.map(lambda x: x.sharding, abstract_state(task, 0, mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+
+
+def whole(tree: PyTree) -> PyTree:
+    """The same arrays, whole on every device: what parameters must be where they are used, and gradients once reduced.
+
+    It says so to the compiler, inside the step that `compiled_step` traces; elsewhere it does nothing. Untold, the
+    compiler may cut feature maps the way it finds kernels or their gradients cut, and move those instead.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return tree
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
+
+
+def _gathered(state: PyTree) -> PyTree:
+    """The state with what lies under a key 'params' whole, and the rest where it lies."""
+    under = lambda path: any(getattr(part, "key", None) == "params" for part in path)
+    return jax.tree_util.tree_map_with_path(lambda path, x: whole(x) if under(path) else x, state)
 
 
 def place_batch(batch: PyTree, mesh: Mesh) -> PyTree:
@@ -125,6 +190,17 @@ def first_examples(batch: PyTree, number: int, mesh: Mesh) -> PyTree:
 @functools.cache
 def _first(number: int, mesh: Mesh) -> Callable[[PyTree], PyTree]:
     return jax.jit(lambda batch: jax.tree.map(lambda x: x[:number], batch), out_shardings=replicated(mesh))
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """The whole arrays as NumPy's, on every process, however they are laid out. Every process must call it."""
+
+    def one(x: Any) -> np.ndarray:
+        if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+            return np.asarray(x)
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+    return jax.tree.map(one, tree)
 
 
 def _strong(tree: PyTree) -> PyTree:

@@ -1,11 +1,11 @@
-"""What follows a gradient: Adam with a warm-up, and running means of parameters."""
+"""What follows a gradient: Adam with a warm-up, a rate that falls at the end, and running means of parameters."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 PyTree = Any
 
@@ -28,6 +28,13 @@ def adam(learning_rate: float, warmup: int = 0) -> optax.GradientTransformation:
 def updates_made(state: Any) -> Int[Array, ""]:
     """How many updates the state of `adam` has seen."""
     return state[0].count
+
+
+def falling(count: Int[Array, ""], steps: int, falloff: int) -> Float[Array, ""]:
+    """What the rate is multiplied by after `count` of `steps` updates: 1, and over the last `falloff` linearly to 0."""
+    if not falloff:
+        return jnp.ones(())
+    return jnp.clip((steps - count.astype(jnp.float32)) / falloff, 0, 1)
 
 
 def running_mean(mean: PyTree, params: PyTree, decay: float, count: Int[Array, ""]) -> PyTree:

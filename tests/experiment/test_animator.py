@@ -41,6 +41,10 @@ def test_vgg19_without_weights_fails_at_once(tmp_path):
         ("data", "batch_size", 6, "multiple of 8"),
         ("data", "dir", "", "leo prepare"),
         ("animator", "perceptual", "lpips", "'vgg19' or 'pyramid_l1'"),
+        ("animator", "accumulate", 2, "animator.accumulate = 2 with a batch of 8: take a multiple of 16"),
+        ("animator", "accumulate", 0, "animator.accumulate = 0"),
+        ("animator", "falloff", 10**9, "animator.falloff = 1000000000: 0 to animator.steps"),
+        ("mesh", "fsdp", 3, "mesh.fsdp = 3 over 1 devices"),
     ],
 )
 def test_impossible_values_are_named(tmp_path, section, field, value, message):
@@ -104,6 +108,32 @@ def test_resumed_training_is_bit_identical(trained, tmp_path):
     resumed = experiment.run(tiny(data), tmp_path)["animator"]
     once, twice = (weights.load_tree(f / "animator.npz") for f in (folder, resumed))
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, "4 + 2 steps are not 6 steps"), once, twice)
+
+
+def test_training_begins_with_the_given_model(trained, tmp_path):
+    data, folder = trained
+    still = tiny(data, steps=1, start_from=str(folder), generator_lr=0.0)
+    still.seed = 5  # other random parameters, were they not given
+    begun = weights.load_tree(experiment.run(still, tmp_path / "run")["animator"] / "animator.npz")
+    given = weights.load_tree(folder / "animator.npz")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, b, "a step of rate 0 moved the given model"), given, begun
+    )
+    still.animator.start_from = ""
+    with pytest.raises(ConfigError, match=r"animator\.start_from"):
+        experiment.run(still, tmp_path / "run")
+
+
+def test_a_model_to_begin_with_has_to_fit(trained, tmp_path):
+    data, folder = trained
+    for start_from, message in (
+        (str(folder), "has code_dim 4, the config says model.code_dim = 3"),
+        ("dance", "puppets"),
+    ):
+        config = tiny(data, start_from=start_from)
+        config.model.code_dim = 3
+        with pytest.raises(ConfigError, match=f"animator.start_from = .*{message}"):
+            experiment.run(config, tmp_path / "run")
 
 
 def test_checkpoints_of_another_config_are_refused_by_field(trained):

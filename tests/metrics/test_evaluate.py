@@ -85,7 +85,8 @@ def test_spacing_is_made_equal():
     taichi = protocol("digan-taichi", resolution=16)
     found = evaluate(videos.from_arrays(real), videos.from_arrays(fake, stride=4), taichi, ["fvd"], WEIGHTS, QUICK)
     assert found.result["metrics"]["fvd"]["value"] < 0.01
-    np.testing.assert_array_equal(found.samples["real"][0], found.samples["fake"][0])
+    for sample in range(4):  # of different videos, though each real one gives four clips
+        np.testing.assert_array_equal(found.samples["real"][sample], found.samples["fake"][sample])
     with pytest.raises(ValueError, match="those of the generated videos lie 3 apart"):
         evaluate(videos.from_arrays(real), videos.from_arrays(fake, stride=3), taichi, ["fvd"], WEIGHTS, QUICK)
 
@@ -130,6 +131,31 @@ def test_short_videos():
     assert "2 fake videos were left out" in "\n".join(found["warnings"])
     dropped = evaluate(mixed(), some(0), DIGAN, ["fvd"], WEIGHTS, QUICK).result
     assert len(dropped["real"]["skipped"]) == 2, "of real videos the protocol itself drops short ones"
+
+
+def broken(found, number):
+    """The set with one video that cannot be read."""
+
+    def read(indices):
+        raise BadVideo(found.videos[number].name, "cut short")
+
+    videos_ = [dataclasses.replace(v, read=read) if i == number else v for i, v in enumerate(found.videos)]
+    return dataclasses.replace(found, videos=tuple(videos_))
+
+
+def test_unreadable_videos_are_left_out_of_everything():
+    """Of the numbers, of the samples, and of reconstruction; or end the run."""
+    skipping = dataclasses.replace(QUICK, on_bad="skip")
+    with pytest.raises(BadVideo, match="000000: cut short"):
+        evaluate(some(0), broken(some(1), 0), DIGAN, ["fvd"], WEIGHTS, QUICK)
+    found = evaluate(some(0), broken(some(1), 0), DIGAN, ["fvd", "l1"], WEIGHTS, skipping)
+    assert found.result["fake"]["skipped"] == [["000000", "cut short"]]
+    assert len(found.samples["fake"]) == 4 and found.result["metrics"]["l1"]["videos"] == 11
+    alone = evaluate(some(0), broken(some(1), 2), None, ["l1"], {}, skipping)
+    assert len(alone.samples["real"]) == len(alone.samples["fake"]) == 4
+    assert "1 fake videos were left out" in "\n".join(alone.result["warnings"])
+    with pytest.raises(ValueError, match="no videos are left to compare, the first: 000000: cut short"):
+        evaluate(some(0, count=1), broken(some(1, count=1), 0), None, ["l1"], {}, skipping)
 
 
 def test_sizes_must_agree_where_nothing_resizes():

@@ -95,6 +95,8 @@ def test_pairs_must_fit(fake, names, message):
     real, fake = pair_of_sets([np.zeros((4, 8, 8, 3), np.uint8)], [fake], ["a"], names)
     with pytest.raises(BadVideo, match=message):
         reconstruction.pairs(real, fake)
+    left_out = []
+    assert reconstruction.pairs(real, fake, left_out) == [] and [name for name, _ in left_out] == names
 
 
 def test_pairs_ignore_file_suffixes():

@@ -159,9 +159,11 @@ def draw(rng: np.random.Generator, preset: str) -> Identity:
 
 
 def _hsv(hue, saturation, value) -> Colour:
-    return tuple(float(x) for x in colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1)))
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1))
+    return float(red), float(green), float(blue)
 
 
 def _blend(palette, where) -> Colour:
     place = where * (len(palette) - 1)
-    return tuple(float(np.interp(place, np.arange(len(palette)), channel)) for channel in zip(*palette, strict=True))
+    red, green, blue = (float(np.interp(place, np.arange(len(palette)), part)) for part in zip(*palette, strict=True))
+    return red, green, blue

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -42,7 +43,7 @@ def extras(video: PuppetVideo) -> dict[str, np.ndarray]:
         "silhouette": np.packbits(video.silhouette.reshape(len(video.silhouette), -1), axis=-1),
         "identity": video.identity,
         "motion": video.motion,
-        "style": np.int32(STYLES.index(video.style)),
+        "style": np.asarray(STYLES.index(video.style), np.int32),
     }
 
 
@@ -76,17 +77,22 @@ def make_dataset(
     if min(counts.values()) < 0 or not 0 < sum(counts.values()) or max(counts.values()) > HELD_OUT:
         raise ValueError(f"{num_train} training and {num_test} test videos: give 0 to {HELD_OUT}, at least one of them")
     options = {"preset": preset, "seed": seed, "frames": frames, "size": size, "lossless": lossless, "version": VERSION}
-    manifest = None
-    for split, count in counts.items():
-        if count:
-            make = functools.partial(
-                _records, seed=seed, frames=frames, size=size, preset=preset, split=split, lossless=lossless
-            )
-            items = range(SPLITS[split], SPLITS[split] + count)
-            manifest = writing.write_dataset(
-                out, name, split, items, make, workers=workers, options=options, progress=progress
-            )
-    return manifest
+    drawing: dict[str, Any] = {"seed": seed, "frames": frames, "size": size, "preset": preset, "lossless": lossless}
+    manifests = [
+        writing.write_dataset(
+            out,
+            name,
+            split,
+            range(SPLITS[split], SPLITS[split] + count),
+            functools.partial(_records, split=split, **drawing),
+            workers=workers,
+            options=options,
+            progress=progress,
+        )
+        for split, count in counts.items()
+        if count
+    ]
+    return manifests[-1]
 
 
 def _records(index: int, **arguments) -> list[records.VideoRecord]:

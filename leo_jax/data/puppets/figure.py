@@ -1,5 +1,7 @@
 """Paints a posed person, part by part from the farthest to the nearest, on all frames of a canvas."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +77,7 @@ def paint(canvas: Canvas, identity: Identity, pose: Pose, camera: Camera, shadow
     frames = np.arange(len(figure.points))
     if shadow:
         _paint_shadow(canvas, figure, frames)
-    layers = {
+    layers: dict[str, tuple[Callable[[np.ndarray], None], np.ndarray]] = {
         "hair": (lambda f: paint_hair_behind(canvas, figure, f), np.full(len(frames), -0.05)),
         "torso": (lambda f: _paint_torso(canvas, figure, f), np.zeros(len(frames))),
         "head": (lambda f: paint_head(canvas, figure, f), np.full(len(frames), 0.05)),
@@ -87,12 +89,12 @@ def paint(canvas: Canvas, identity: Identity, pose: Pose, camera: Camera, shadow
         knee = pose.joints[:, JOINT[f"{side}_knee"]]
         raised = (knee[:, 1] > pose.joints[:, JOINT["pelvis"], 1] - 0.13) & (knee[:, 2] > body[0] + 0.05)
         leg = np.where(raised & ("skirt" not in layers), 0.02, -0.5 + 0.1 * (knee[:, 2] - body[0]))
-        layers[f"{side} leg"] = (lambda f, side=side: _paint_leg(canvas, figure, f, side), leg)
+        layers[f"{side} leg"] = (functools.partial(_paint_leg, canvas, figure, side=side), leg)
         reach = 0.5 * (figure.depth(f"{side}_elbow") + figure.depth(f"{side}_wrist")) - body[1]
         # In profile the far arm is behind the body though its hand may swing forward: its shoulder tells.
         reach = reach + 1.2 * (figure.depth(f"{side}_shoulder") - body[1])
         arm = np.where(reach > -0.02, 1.0, -1.0) + 0.1 * reach
-        layers[f"{side} arm"] = (lambda f, side=side: _paint_arm(canvas, figure, f, side), arm)
+        layers[f"{side} arm"] = (functools.partial(_paint_arm, canvas, figure, side=side), arm)
     order = np.argsort(np.stack([depth for _, depth in layers.values()], -1), axis=-1, kind="stable")
     for rank in range(len(layers)):
         for number, (paint_layer, _) in enumerate(layers.values()):
@@ -134,7 +136,7 @@ def dress(cloth: Cloth, field: shapes.Field, length, girth: float, unit: float, 
     if name in ("lengthwise", "checks"):
         angle = np.arcsin(np.clip(field.across, -1, 1)) + turned
         stripes.append(shapes.stripe(angle * np.float32(girth / cloth.period), pixels))
-    amount = sum(stripes) / len(stripes)
+    amount = np.add.reduce(stripes) / len(stripes)
     return (first + amount[..., None] * (second - first)) * light
 
 

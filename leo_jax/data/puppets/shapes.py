@@ -33,8 +33,8 @@ class Canvas:
         self.pixels[..., :3] = background
         self.part = np.zeros((frames, height, width), np.uint8)
 
-    def patch(self, frames: np.ndarray, low: np.ndarray, high: np.ndarray) -> Patch | None:
-        """The smallest common box, moved from frame to frame, around (f, 2) corners in pixels; None if out of sight."""
+    def patch(self, frames: np.ndarray, low: np.ndarray, high: np.ndarray) -> Patch:
+        """The smallest common box, moved from frame to frame, around (f, 2) corners in pixels, kept in the frame."""
         first = np.floor(low - 1).astype(np.int64)
         extent = np.ceil((high - low).max(0) + 3).astype(np.int64)
         columns, rows = min(extent[0], self.width), min(extent[1], self.height)

@@ -185,9 +185,9 @@ def pose(controls: Float[np.ndarray, "t a"], body: Proportions) -> Pose:
     for side in SIDES:
         out = sign[side]
         shoulder = neck + turn(chest, np.stack([0 * height + out * body.shoulder, c["shrug"] - 0.012, 0 * height], -1))
-        angles = [c[f"{side}_arm_{axis}"] for axis in ARM_AXES]
-        hinges[f"{side}_elbow"] = np.clip(angles[3], *ELBOW)
-        upper, lower = arm(*angles[:3], hinges[f"{side}_elbow"])
+        raised, heading, turning, elbow_bend = (c[f"{side}_arm_{axis}"] for axis in ARM_AXES)
+        hinges[f"{side}_elbow"] = np.clip(elbow_bend, *ELBOW)
+        upper, lower = arm(raised, heading, turning, hinges[f"{side}_elbow"])
         elbow = shoulder + body.upper_arm * turn(chest, upper * [out, 1, 1])
         wrist = elbow + body.forearm * turn(chest, lower * [out, 1, 1])
         hip = pelvis + side_of_hip[side]

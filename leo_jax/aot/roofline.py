@@ -1,0 +1,186 @@
+"""What bounds a compiled program: memory that it needs, arithmetic, traffic with memory and with other chips."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from leo_jax.aot import flops, hlo
+from leo_jax.aot.chips import Slice
+from leo_jax.aot.compiling import Compiled
+from leo_jax.experiment.programs import Program
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of one device's memory."""
+
+    arguments: int
+    outputs: int
+    aliased: int  # outputs that take an argument's place
+    temporaries: int
+    code: int
+
+    @property
+    def total(self) -> int:
+        """All that is there at once."""
+        return self.arguments + self.outputs - self.aliased + self.temporaries + self.code
+
+
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+    """One kind of collective in a step: how many, bytes of the whole arrays, and least seconds on the links."""
+
+    count: int
+    bytes: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Roofline:
+    """Of one device and one step; rates are of all devices.
+
+    Attributes:
+        stage: what was compiled.
+        place: for which slice.
+        mesh: axis → devices.
+        batch_size: examples of the global batch, each called `example`.
+        memory: None where the program did not fit, and the compiler said no more.
+        flops: that the compiled program executes, as XLA counts them (model_flops where it does not).
+        model_flops: of the mathematics alone.
+        bytes: that operations read from and write to memory.
+        collectives: by kind.
+        parameter_bytes: of each trained network, in float32.
+        tracing: seconds, with lowering.
+        compiling: seconds.
+    """
+
+    stage: str
+    place: Slice
+    mesh: dict[str, int]
+    batch_size: int
+    example: str
+    memory: Memory
+    flops: float
+    model_flops: float
+    bytes: float
+    collectives: dict[str, Traffic]
+    parameter_bytes: dict[str, float]
+    tracing: float
+    compiling: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the chip's memory is large enough."""
+        return self.memory.total <= self.place.chip.memory
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Least time of a step by arithmetic, memory traffic, and links, each as if alone."""
+        chip = self.place.chip
+        links = sum(traffic.seconds for traffic in self.collectives.values())
+        return {"flops": self.flops / chip.flops, "bytes": self.bytes / chip.bandwidth, "links": links}
+
+    @property
+    def bound(self) -> float:
+        """Least seconds of a step: the longest of the three, as if the others hid behind it."""
+        return max(self.seconds.values())
+
+    @property
+    def rate(self) -> float:
+        """Examples a second at most."""
+        return self.batch_size / self.bound
+
+    @property
+    def utilisation(self) -> float:
+        """Model FLOPs over what the chips could do in the bound's time: what MFU can be at most."""
+        return self.model_flops / (self.place.chip.flops * self.bound)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        chip = self.place.chip
+        return {
+            "stage": self.stage,
+            "chip": dataclasses.asdict(chip),
+            "topology": self.place.topology,
+            "devices": self.place.devices,
+            "mesh": self.mesh,
+            "batch_size": self.batch_size,
+            "example": self.example,
+            "memory": {**dataclasses.asdict(self.memory), "total": self.memory.total, "fits": self.fits},
+            "flops": self.flops,
+            "model_flops": self.model_flops,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "bound_seconds": self.bound,
+            "examples_per_second": self.rate,
+            "mfu_bound": self.utilisation,
+            "collectives": {kind: dataclasses.asdict(traffic) for kind, traffic in self.collectives.items()},
+            "parameter_bytes": self.parameter_bytes,
+            "tracing_seconds": self.tracing,
+            "compiling_seconds": self.compiling,
+        }
+
+
+def measure(stage: str, program: Program, place: Slice, mesh: jax.sharding.Mesh, compiled: Compiled) -> Roofline:
+    """The roofline of a compiled program, from what the compiler says of it and from its text."""
+    text = compiled.executable.as_text() or ""
+    costs = _costs(compiled.executable)
+    memory = compiled.executable.memory_analysis()
+    model = flops.count(compiled.traced.jaxpr) / place.devices
+    traffic: dict[str, Traffic] = {}
+    for one in hlo.collectives(text, place.devices):
+        before = traffic.get(one.kind, Traffic(0, 0, 0.0))
+        traffic[one.kind] = Traffic(
+            before.count + one.times,
+            before.bytes + one.times * one.bytes,
+            before.seconds + hlo.seconds(one, place.link),
+        )
+    return Roofline(
+        stage,
+        place,
+        dict(mesh.shape),
+        program.batch_size,
+        program.example,
+        Memory(
+            memory.argument_size_in_bytes,
+            memory.output_size_in_bytes,
+            memory.alias_size_in_bytes,
+            memory.temp_size_in_bytes,
+            memory.generated_code_size_in_bytes,
+        ),
+        costs.get("flops") or model,
+        model,
+        costs.get("bytes accessed") or hlo.bytes_accessed(text),
+        traffic,
+        {
+            name: float(sum(4 * np.prod(x.shape) for x in jax.tree.leaves(tree)))
+            for name, tree in program.parameters.items()
+        },
+        compiled.tracing,
+        compiled.compiling,
+    )
+
+
+def _costs(executable: jax.stages.Compiled) -> dict[str, float]:
+    """XLA's own count; empty where the compiler gives none."""
+    found: Any = executable.cost_analysis()
+    found = found[0] if isinstance(found, list) and found else found
+    return dict(found or {})
+
+
+def largest(good: Callable[[int], bool], block: int, most: int = 4096) -> int:
+    """The largest multiple of `block`, up to `most`, that is `good`, if all smaller ones are; 0 if not even one block is.
+
+    Doubles until one is not, then halves the range in between.
+    """
+    low, high = 0, block
+    while high <= most and good(high):
+        low, high = high, 2 * high
+    high = min(high, most + block)
+    while high - low > block:
+        middle = (low + high) // 2 // block * block
+        low, high = (middle, high) if good(middle) else (low, middle)
+    return low

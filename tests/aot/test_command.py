@@ -1,0 +1,106 @@
+"""The command compiles a run's own step for chips that are not here; only where their compilers are installed."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from leo_jax.aot import compiling
+
+ROOT = pathlib.Path(__file__).parents[2]
+TPU = pytest.mark.skipif(compiling.missing("tpu") is not None, reason="libtpu is not installed: pip install '.[aot]'")
+GPU = pytest.mark.skipif(compiling.missing("cuda") is not None, reason=f"not installed: {compiling.NEEDED['cuda'][1]}")
+SMALL = {  # an animator of all parts
+    "model.size": 16,
+    "model.width": 0.0625,
+    "model.code_dim": 4,
+    "animator.perceptual": "pyramid_l1",
+}
+
+
+def run(*flags, config=SMALL):
+    overrides = [f"--config.{name}={value}" for name, value in config.items()]
+    command = [sys.executable, str(ROOT / "launch" / "aot.py"), "--config=configs/taichi.py", *flags, *overrides]
+    return subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+
+
+def rooflines(tmp_path, *flags, config=SMALL):
+    done = run(f"--out={tmp_path / 'found.json'}", *flags, config=config)
+    assert done.returncode == 0, done.stderr
+    return json.loads((tmp_path / "found.json").read_text()), done.stdout
+
+
+def local_blocks_only(one):
+    """Of one network: its gradients and some scalars go over the links, and nothing else."""
+    parameters = sum(one["parameter_bytes"].values())
+    moved = one["collectives"]
+    return set(moved) == {"all-reduce"} and parameters <= moved["all-reduce"]["bytes"] <= parameters + 1024
+
+
+@TPU
+def test_start_codes_for_four_chips(tmp_path):
+    (found,), text = rooflines(tmp_path, "--stage=start", "--topology=v5e-4", config={"start.width": 64})
+    assert (found["devices"], found["batch_size"], found["example"]) == (4, 1024, "code")
+    assert found["memory"]["fits"] and 0 < found["memory"]["total"] < 1e9
+    assert found["flops"] > 0 and found["bytes"] > 0 and 0 < found["mfu_bound"] <= 1
+    assert local_blocks_only(found), "data-parallel training reduces gradients and nothing else"
+    assert re.search(r"MFU at most .*\n(.*\n)*\| start \| 4 v5e \| 1024 \|", text)
+
+
+@TPU
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["v5e-8", "v4-8", "v5p-8", "v6e-8"])
+def test_no_feature_map_crosses_devices(tmp_path, topology):
+    """With whole blocks of eight on each chip the discriminator's statistic stays there."""
+    (found,), _ = rooflines(tmp_path, f"--topology={topology}", "--per_device=8")
+    assert local_blocks_only(found), found["collectives"]
+
+
+@TPU
+@pytest.mark.slow
+def test_a_torn_block_would_be_seen(tmp_path):
+    (found,), _ = rooflines(tmp_path, "--topology=v5e-8", "--per_device=2")
+    assert not local_blocks_only(found), "features of a block on four chips have to meet"
+
+
+@TPU
+@pytest.mark.slow
+def test_fsdp_gathers_parameters_and_reduces_gradients(tmp_path):
+    (found,), _ = rooflines(tmp_path, "--topology=v5e-8", "--per_device=8", config={**SMALL, "mesh.fsdp": 8})
+    assert set(found["collectives"]) <= {"all-gather", "reduce-scatter", "all-reduce"}
+    parameters = sum(found["parameter_bytes"].values())
+    moved = sum(traffic["bytes"] for traffic in found["collectives"].values())
+    assert moved < 3.2 * parameters, "feature maps moved, not only parameters and gradients"
+
+
+@TPU
+@pytest.mark.slow
+def test_every_stage_compiles(tmp_path):
+    stages = ["codes", "motion", "transition", "first_frame", "i3d"]
+    small = {name: 32 for name in ("motion.width", "transition.width", "first_frame.width")}
+    found, _ = rooflines(
+        tmp_path, f"--stage={','.join(stages)}", "--topology=v5e-4", "--per_device=1", config={**SMALL, **small}
+    )
+    assert [one["stage"] for one in found] == stages
+    assert all(one["memory"]["fits"] and one["flops"] > 0 for one in found)
+
+
+@GPU
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["h100-8", "a100-8"])
+def test_gpus(tmp_path, topology):
+    (found,), _ = rooflines(tmp_path, "--stage=start", f"--topology={topology}", config={"start.width": 64})
+    assert found["devices"] == 8 and 0 < found["memory"]["total"] < 1e9
+    assert found["flops"] > 0 and found["bytes"] > 0
+    assert local_blocks_only(found)
+
+
+def test_what_cannot_be_is_one_clear_line(tmp_path):
+    done = run("--topology=v9-8")
+    assert done.returncode == 1 and done.stderr.startswith("error: topology 'v9-8'") and "Traceback" not in done.stderr
+    done = run("--topology=v5e-4", "--stage=dancing")
+    assert done.returncode == 1 and re.search(r"^error: (stage 'dancing'|compiling for)", done.stderr, re.MULTILINE)
