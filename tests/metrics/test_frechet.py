@@ -1,7 +1,6 @@
 """Fréchet distance: the peers' own values, and what must hold for any features."""
 
 import pathlib
-import time
 
 import numpy as np
 import pytest
@@ -78,9 +77,9 @@ def test_refuses_with_the_reason(real, fake, ddof, message):
         frechet_distance(real, fake, ddof=ddof)
 
 
-def test_two_thousand_features_take_seconds():
-    random = np.random.default_rng(0)
-    real, fake = random.normal(size=(2, 2048, 400)).astype(np.float32)
-    start = time.perf_counter()
-    frechet_distance(real, fake)
-    assert time.perf_counter() - start < 20, "2 s are the aim on a free machine; 20 s is wrong on any"
+def test_thousands_of_features_leave_a_small_factor():
+    """What the singular values are taken of has at most as many rows as dimensions; benchmarks/evaluation.py has the times."""
+    features = np.random.default_rng(0).normal(size=(3000, 20)).astype(np.float32)
+    fitted = spread(features)
+    assert fitted.factor.shape == (20, 20)
+    np.testing.assert_allclose(fitted.factor.T @ fitted.factor, np.cov(features.T.astype(float)), rtol=1e-9, atol=1e-12)
