@@ -6,12 +6,14 @@ import json
 import numpy as np
 import pytest
 
+import leo_jax
 from leo_jax.metrics import command, content, features, generated, videos
 from leo_jax.metrics.command import Side
 from leo_jax.metrics.evaluate import Settings, evaluate
 from leo_jax.metrics.generated import Choices
 from leo_jax.metrics.protocols import protocol
 from leo_jax.video import BadVideo
+from tests import tiny_model
 from tests.metrics.test_evaluate import Corners
 
 QUICK = Settings(progress=False, bootstrap=20, floor=0)
@@ -247,3 +249,22 @@ def test_models_are_told_from_videos(tmp_path, folder):
         (tmp_path / path).mkdir(parents=True)
     assert generated.is_model(tmp_path / "training") and generated.is_model(tmp_path / "finished")
     assert not generated.is_model(tmp_path / "videos") and not generated.is_model(tmp_path / "nowhere")
+
+
+def test_with_a_real_model(tmp_path, stand_ins, true):
+    """Random and tiny, of stride 2: what is measured is what `generate` gives."""
+    path, used = tiny_model.write(tmp_path / "tiny", stages=("motion",)), TAICHI.override(count=3)
+    model = leo_jax.load(path)
+    real_videos = videos.open_videos(true)
+    made = generated.videos_of(model, path, real_videos, used, Choices(steps=2))
+    assert isinstance(model, generated.Model) and made.lengths == [31] * 3 and made.stride == tiny_model.STRIDE
+    (origin,) = (v for v in real_videos.videos if v.group == made.videos[2].group)
+    expected = [*model.generate(generated.first_image(origin, SIZE), 31, 2, seed=2)][::2]
+    np.testing.assert_allclose(made.videos[2].read(range(0, 31, 2)), (np.stack(expected) + 1) * 127.5, atol=1e-3)
+    found = command.run(
+        Side(true), Side(path), protocol_name="digan-taichi", overrides=["resolution=16", "count=3"], settings=QUICK,
+        load_model=leo_jax.load, choices=Choices(steps=2),
+    ).result  # fmt: skip
+    assert found["fake"]["stride"] == 2 and found["metrics"]["fvd"]["clips_fake"] == 3
+    drawn = command.run(Side(true), Side(path), metrics=["l1"], settings=QUICK, load_model=leo_jax.load)
+    assert 0 < drawn.result["metrics"]["l1"]["value"] < 1
