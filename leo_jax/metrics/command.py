@@ -132,11 +132,11 @@ def open_model(
         model: generated.Model = load_model(side.path)
     except FileNotFoundError as error:
         raise FileNotFoundError(str(error) if path.exists() else f"no videos at {path}, and {error}") from error
-    where = path if path.exists() else pathlib.Path(getattr(model, "directory", path))
+    folder = path if path.exists() else getattr(model, "directory", path)  # a shipped model is asked for by its name
     paired = [name for name in metrics if name in PAIRED]
     if not paired and used is not None:
         made = generated.videos_of(
-            model, where, real, used, choices or generated.Choices(), stride=side.stride, seed=seed
+            model, path, real, used, choices or generated.Choices(), stride=side.stride, seed=seed, folder=folder
         )
         return real, made
     if paired != list(metrics):
@@ -147,7 +147,7 @@ def open_model(
     size = f"{model.size}x{model.size}"
     if "identity" in paired and real.sizes != [size]:
         raise ValueError(f"identity needs real videos of the model's {size} px, these have {', '.join(real.sizes)}")
-    return generated.reconstructions(model, where, real)
+    return generated.reconstructions(model, path, real, folder=folder)
 
 
 def load_weights(name: str, path: PathLike | None) -> dict[str, Any]:

@@ -161,11 +161,18 @@ def test_each_video_is_made_once_for_all_metrics_and_the_report(folder, stand_in
     assert len(model.asked) == 10, "features are kept: only the samples of the report are made again"
     assert again.result["metrics"] == found.result["metrics"]
     (folder / "metrics.jsonl").write_text("a log\n")
+    (folder / "evaluate").mkdir()
+    (folder / "evaluate" / "result.json").write_text("{}")
+    np.savez(folder / "evaluate" / "features.npz", a=np.zeros(3))
     evaluate(real(), made(), TAICHI, ["fvd"], WEIGHTS, settings)
-    assert len(model.asked) == 14, "logs are not the model"
+    assert len(model.asked) == 14, "logs and results are not the model"
     np.savez(folder / "animator.npz", a=np.ones(3))
     evaluate(real(), made(), TAICHI, ["fvd"], WEIGHTS, settings)
     assert len(model.asked) == 20, "other weights, other videos"
+    (folder / "motion" / "checkpoints" / "5").mkdir(parents=True)
+    (folder / "motion" / "checkpoints" / "5" / "array").write_bytes(b"weights")
+    evaluate(real(), made(), TAICHI, ["fvd"], WEIGHTS, settings)
+    assert len(model.asked) == 26, "a stage that trains on"
 
 
 def test_protocols_round_the_models_values(folder, stand_ins):
