@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,6 +76,16 @@ def test_weights_are_repetitions():
 def test_refuses_with_the_reason(real, fake, ddof, message):
     with pytest.raises(ValueError, match=message):
         frechet_distance(real, fake, ddof=ddof)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int32"])
+def test_any_real_numbers_and_any_library_s_arrays(dtype):
+    """Computed in float64 from whatever was given: the same as of those values in float64, down to the last digits."""
+    random = np.random.default_rng(1)
+    given = [jnp.asarray(random.normal(size=(30, 50)) * 9, dtype) for _ in range(2)]
+    exact = [np.asarray(side).astype(np.float64) for side in given]
+    np.testing.assert_allclose(frechet_distance(*given), frechet_distance(*exact), rtol=1e-12)
+    assert type(frechet_distance(*given)) is float
 
 
 def test_thousands_of_features_leave_a_small_factor():
