@@ -42,12 +42,12 @@ def distances(real: Sequences, fake: Sequences, length: int = WINDOW) -> dict[st
         'codes/windows': of windows of `length` codes (where the motion goes, and how); 'codes/velocities': of windows of
         their velocities (how it moves, wherever it is); 'codes/start': of the sequences' first codes.
     """
-    starts = [np.stack([s[0] for s in side]) for side in (real, fake)]
-    moving = [windows(velocities(side), length) for side in (real, fake)]
+    start_real, start_fake = (np.stack([s[0] for s in side]) for side in (real, fake))
+    moving_real, moving_fake = (windows(velocities(side), length) for side in (real, fake))
     return {
         "codes/windows": frechet_distance(windows(real, length), windows(fake, length)),
-        "codes/velocities": frechet_distance(*moving),
-        "codes/start": frechet_distance(*starts),
+        "codes/velocities": frechet_distance(moving_real, moving_fake),
+        "codes/start": frechet_distance(start_real, start_fake),
     }
 
 
