@@ -75,18 +75,24 @@ def run(
     measured: dict[str, Any] = {}
     if of_keypoints:
         if keypoints is None:
-            raise ValueError(f"{', '.join(of_keypoints)} compare keypoint files: give the true and the generated one")
+            raise ValueError(
+                f"{', '.join(of_keypoints)} compare keypoint files: give --real_keypoints and --fake_keypoints"
+            )
         measured = _of_keypoints(of_keypoints, *keypoints)
         if not of_videos:
             return Evaluation(_keypoints_alone(measured, keypoints, label, dataset, settings), {})
     if real is None or fake is None:
-        raise ValueError(f"{', '.join(of_videos)} compare videos: give a real and a fake side")
+        missing = [name for name, side in (("--real", real), ("--fake", fake)) if side is None]
+        raise ValueError(f"{', '.join(of_videos)} compare videos: give {' and '.join(missing)} too")
     loaded = {name: load_weights(name, files.get(name)) for name in sorted({NEEDS[m] for m in of_videos if m in NEEDS})}
     first = open_side(real, "real", used, settings.on_bad)
     if load_model is not None and (generated.is_model(fake.path) or not pathlib.Path(fake.path).exists()):
         first, second = open_model(fake, first, used, of_videos, load_model, choices, settings.seed)
     elif choices not in (None, generated.Choices()):
-        raise ValueError(f"{choices} tell a model how to make videos, {fake.path} is none")
+        raise ValueError(
+            f"{fake.path} holds videos: --fake_count, --fake_steps, --unconditional and --transition tell a model how to make "
+            "them, leave them away"
+        )
     else:
         second = open_side(fake, "fake", used, settings.on_bad)
     evaluation = evaluate(first, second, used, of_videos, loaded, settings)
