@@ -133,7 +133,7 @@ def tally(key_path: files.PathLike, answers: Sequence[files.PathLike]) -> dict[s
 def markdown(found: Mapping[str, Any]) -> str:
     """A tally as Markdown tables."""
     show = lambda s: "" if s is None else f"{s.percent:.1f} % [{s.low:.1f}, {s.high:.1f}]"
-    told = lambda value: "" if value is None else f"{value:.2f}"
+    told = lambda value: "not defined" if value is None else f"{value:.2f}"
     lines = [
         f"A: {found['a']}; B: {found['b']}. {len(found['raters'])} raters, {found['pairs']} pairs; 95 % intervals.", "",
         "| question | A | B | cannot tell | answers | raters' agreement (alpha) |", "|" + " --- |" * 6,
@@ -228,6 +228,8 @@ def _answers(key: Mapping[str, Any], paths: Sequence[files.PathLike]) -> list[tu
     a_is = {pair["id"]: pair["a_is"] for pair in key["pairs"]}
     by_rater: dict[str, list[tuple[str, int, str, str]]] = {}
     for path in paths:
+        if not pathlib.Path(path).is_file():
+            raise FileNotFoundError(f"no answers at {path}: give the files that raters saved")
         try:
             content = json.loads(pathlib.Path(path).read_text())
             if content["study"] != key["study"]:

@@ -101,6 +101,7 @@ def test_tally_undoes_sides_and_hiding(made, tmp_path):
     assert found["questions"]["coherent"]["same"].percent == 100 and found["questions"]["coherent"]["alpha"] is None
     assert found["raters"] == ["one", "two"] and found["pairs"] == 8
     text = study.markdown(found)
+    assert "| 16 | not defined |" in text, "nobody's answers to the second question differ"
     assert "75.0 % [" in text and "A: ours; B: theirs. 2 raters, 8 pairs" in text
 
 
@@ -144,6 +145,8 @@ def test_foreign_files_are_refused(made, tmp_path):
         study.tally(folder, [tmp_path / "picture.json"])
     with pytest.raises(ValueError, match=r"picture.json is not JSON"):
         study.tally(tmp_path / "picture.json", [path])
+    with pytest.raises(FileNotFoundError, match=r"no answers at .*none.json"):
+        study.tally(folder, [tmp_path / "none.json"])
     with pytest.raises(ValueError, match="no answers"):
         study.tally(folder, [])
 
