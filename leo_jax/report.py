@@ -145,7 +145,13 @@ def sides_table(result: Mapping[str, Any]) -> pages.Table:
 
 
 def _listed(value: Any) -> str:
-    return "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return (
+        ""
+        if value is None
+        else ", ".join(f"{v:g}" if isinstance(v, float) else v for v in value)
+        if isinstance(value, list)
+        else str(value)
+    )
 
 
 def compare(
@@ -191,7 +197,8 @@ def write_comparison(
         (found.get("label") or pathlib.Path(path).stem, found) for path, found in zip(paths, results, strict=True)
     ]
     remembered = {found.get("dataset") for found in results}
-    rows, notes = compare(labelled, dataset or (remembered.pop() if len(remembered) == 1 else None))
+    dataset = dataset or (remembered.pop() if len(remembered) == 1 else None)
+    rows, notes = compare(labelled, dataset)
     text = (
         "\n".join([*pages.rows_to_markdown(rows), "", *(f"- **Not comparable:** {note}" for note in notes)]).rstrip()
         + "\n"
@@ -201,9 +208,10 @@ def write_comparison(
         if suffix not in (".md", ".html"):
             raise ValueError(f"--out={out}: a comparison is written as .md or .html")
         items = "".join(f"<li class=warning>Not comparable: {html.escape(note)}</li>" for note in notes)
-        body = ["<h1>Comparison</h1>", pages.rows_to_html(rows), f"<ul>{items}</ul>"]
+        title = f"Comparison: {dataset}" if dataset else "Comparison"
+        body = [f"<h1>{title}</h1>", pages.rows_to_html(rows), f"<ul>{items}</ul>"]
         files.check_writable(out)
-        files.atomic_write(out, text if suffix == ".md" else pages.document("Comparison", body))
+        files.atomic_write(out, text if suffix == ".md" else pages.document(title, body))
     return text
 
 
