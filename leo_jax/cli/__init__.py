@@ -263,9 +263,10 @@ def evaluate(
             unit_vectors=unit_vectors,
         ),
     )
+    written = report.write(evaluation, out) if out is not None else []  # before a pipe that breaks can end this
     print(report.markdown(evaluation.result))
-    if out is not None:
-        print("wrote", *report.write(evaluation, out))
+    if written:
+        print("wrote", *written)
 
 
 def study(action: Literal["make", "tally"]) -> None:
