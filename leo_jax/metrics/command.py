@@ -12,6 +12,7 @@ from leo_jax.metrics import generated, paper, reconstruction, videos, words
 from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, Evaluation, Settings, evaluate
 from leo_jax.metrics.paired import PAIRED
 from leo_jax.metrics.protocols import PROTOCOLS, Protocol, protocol
+from leo_jax.video import BadVideo
 
 KEYPOINT_METRICS = {
     "akd": reconstruction.average_keypoint_distance,
@@ -95,7 +96,12 @@ def run(
         )
     else:
         second = open_side(fake, "fake", used, settings.on_bad)
-    evaluation = evaluate(first, second, used, of_videos, loaded, settings)
+    try:
+        evaluation = evaluate(first, second, used, of_videos, loaded, settings)
+    except BadVideo as error:
+        if settings.on_bad == "skip" or second.made is not None or "--skip_bad" in error.reason:
+            raise
+        raise BadVideo(error.name, f"{error.reason}; {videos.LEAVE_OUT}") from error
     result = {**evaluation.result, "label": label, "dataset": dataset}
     result["metrics"] = {**result["metrics"], **measured}
     return dataclasses.replace(evaluation, result=result)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from leo_jax import files
 from leo_jax.files import PathLike
 from leo_jax.metrics import clips, content, features, paired, preprocess, uncertainty, words
 from leo_jax.metrics.frechet import frechet_distance
@@ -201,6 +203,8 @@ def _by_clips(
     settings: Settings,
 ) -> tuple[list[_Side], dict[str, Any]]:
     """Both sides' clips, and the metrics that compare clips."""
+    if settings.cache is not None:
+        files.check_writable(pathlib.Path(settings.cache) / "features")  # before hours of work
     mixed = real.sizes != fake.sizes or (len(real.sizes) > 1 and settings.on_bad != "skip")
     if protocol.resolution is None and mixed:
         size = lambda video: f"{video.height}x{video.width}"

@@ -216,6 +216,18 @@ def test_whole_videos_need_no_protocol():
         evaluate(one, other, None, ["l1", "fvd"], WEIGHTS, QUICK)
 
 
+def test_a_cache_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file/features cannot be written"):
+        evaluate(some(0), some(1), DIGAN, ["fvd"], WEIGHTS, dataclasses.replace(QUICK, cache=tmp_path / "file"))
+    kept = dataclasses.replace(QUICK, cache=tmp_path / "cache")
+    evaluate(some(0), some(1), DIGAN, ["fvd"], WEIGHTS, kept)
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"features-.*npz is not a readable.*delete it.*--no_cache"):
+        evaluate(some(0), some(1), DIGAN, ["fvd"], WEIGHTS, kept)
+
+
 def test_cached_features_give_the_same_result(tmp_path):
     run = lambda: evaluate(
         some(0), some(1), DIGAN, ["fvd", "kvd"], WEIGHTS, dataclasses.replace(QUICK, cache=tmp_path)
