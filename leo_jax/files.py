@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import tempfile
 import uuid
 from collections.abc import Iterator
 
@@ -26,6 +27,19 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: PathLike) -> None:
+    """Raises OSError, naming `path` and the reason, if no file can be written there. Its parents are made."""
+    path = pathlib.Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error}): name another place") from error
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} cannot be written, it is a folder: name another place")
 
 
 def atomic_write(path: PathLike, content: bytes | str) -> None:

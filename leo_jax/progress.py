@@ -54,6 +54,7 @@ class Lines:
         self._total, self._what, self._unit, self._stream, self._clock = total, what, unit, stream, clock
         self._initial = self._done = initial
         self._began = self._last = clock()
+        self._printed: int | None = None
 
     def update(self, n: int = 1) -> None:
         """Counts `n` more as done; prints if SECONDS have passed since the last line."""
@@ -65,10 +66,11 @@ class Lines:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._print()
+        if self._printed != self._done:
+            self._print()
 
     def _print(self) -> None:
-        self._last = self._clock()
+        self._last, self._printed = self._clock(), self._done
         seconds, done = self._last - self._began, self._done - self._initial
         known = f"/{self._total}" if self._total is not None else ""
         text = f"{self._what}: {self._done}{known} {self._unit}"

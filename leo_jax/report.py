@@ -45,10 +45,12 @@ def write(evaluation: Evaluation, out: files.PathLike) -> list[pathlib.Path]:
 
 
 def check_name(out: files.PathLike) -> pathlib.Path:
-    """`out` as a path. Raises ValueError unless it ends in .json."""
+    """`out` as a path. Raises ValueError unless it ends in .json, OSError unless it and its companions can be written."""
     out = pathlib.Path(out)
     if out.suffix != ".json":
         raise ValueError(f"--out={out} should end in .json; the table and the page get its name with .md and .html")
+    for suffix in (".json", ".md", ".html"):
+        files.check_writable(out.with_suffix(suffix))
     return out
 
 
@@ -58,7 +60,7 @@ def load(path: files.PathLike) -> dict[str, Any]:
         raise FileNotFoundError(f"no result at {path}: `leo evaluate --out={path}` would write one")
     try:
         result = json.loads(pathlib.Path(path).read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(result, dict) or result.get("format") != FORMAT:
         raise ValueError(f"{path} is no result of `leo evaluate`")
@@ -130,15 +132,26 @@ def sides_table(result: Mapping[str, Any]) -> pages.Table:
     names = {
         "where": "videos from", "videos": "videos", "clips_compared": "clips compared", "clips": "clips to draw from",
         "sizes": "frame sizes, px", "stored_as": "stored as", "stride": "source frames per frame",
+        "frames_a_second": "frames a second, by the files",
         "value_range": "values", "fingerprint": "fingerprint",
     }  # fmt: skip
     for key, what in names.items():
         values = [result[side].get(key) for side in ("real", "fake")]
         values = [v[:16] if key == "fingerprint" and v else v for v in values]
-        if any(v is not None for v in values):
-            rows.append([what, *("" if v is None else ", ".join(v) if isinstance(v, list) else str(v) for v in values)])
+        if any(v not in (None, []) for v in values):
+            rows.append([what, *map(_listed, values)])
     left_out = [len(result[side]["skipped"]) for side in ("real", "fake")]
     return [*rows, ["left out", *map(str, left_out)]] if any(left_out) else rows
+
+
+def _listed(value: Any) -> str:
+    return (
+        ""
+        if value is None
+        else ", ".join(f"{v:g}" if isinstance(v, float) else v for v in value)
+        if isinstance(value, list)
+        else str(value)
+    )
 
 
 def compare(
@@ -184,7 +197,8 @@ def write_comparison(
         (found.get("label") or pathlib.Path(path).stem, found) for path, found in zip(paths, results, strict=True)
     ]
     remembered = {found.get("dataset") for found in results}
-    rows, notes = compare(labelled, dataset or (remembered.pop() if len(remembered) == 1 else None))
+    dataset = dataset or (remembered.pop() if len(remembered) == 1 else None)
+    rows, notes = compare(labelled, dataset)
     text = (
         "\n".join([*pages.rows_to_markdown(rows), "", *(f"- **Not comparable:** {note}" for note in notes)]).rstrip()
         + "\n"
@@ -194,8 +208,10 @@ def write_comparison(
         if suffix not in (".md", ".html"):
             raise ValueError(f"--out={out}: a comparison is written as .md or .html")
         items = "".join(f"<li class=warning>Not comparable: {html.escape(note)}</li>" for note in notes)
-        body = ["<h1>Comparison</h1>", pages.rows_to_html(rows), f"<ul>{items}</ul>"]
-        files.atomic_write(out, text if suffix == ".md" else pages.document("Comparison", body))
+        title = f"Comparison: {dataset}" if dataset else "Comparison"
+        body = [f"<h1>{title}</h1>", pages.rows_to_html(rows), f"<ul>{items}</ul>"]
+        files.check_writable(out)
+        files.atomic_write(out, text if suffix == ".md" else pages.document(title, body))
     return text
 
 

@@ -32,7 +32,10 @@ def load_tree(path: files.PathLike) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as file:
             flat = {name: file[name] for name in file.files}
     except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ValueError(f"{path} is not a readable .npz of arrays ({error}): write it again") from error
+        why = (
+            "it holds no plain arrays" if "allow_pickle" in str(error) else error
+        )  # NumPy would suggest to unpickle it
+        raise ValueError(f"{path} is not a readable .npz of arrays ({why}): write it again") from error
     return traverse_util.unflatten_dict(flat, sep="/")
 
 

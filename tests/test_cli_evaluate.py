@@ -49,6 +49,18 @@ def test_a_bad_name_is_refused_before_the_work(asked, tmp_path):
     assert not asked
 
 
+def test_a_pipe_that_breaks_loses_no_result(asked, tmp_path, monkeypatch):
+    """As with `leo evaluate … | head`: hours of work must be in the file before anything is printed."""
+
+    def gone(*texts, **options):
+        raise BrokenPipeError("nobody reads")
+
+    monkeypatch.setattr("builtins.print", gone)
+    with pytest.raises(SystemExit, match="nobody reads"):
+        cli.main(["evaluate", "--real=r", "--fake=f", "--protocol=digan", f"--out={tmp_path / 'r.json'}"])
+    assert json.loads((tmp_path / "r.json").read_text())["seed"] == RESULT["seed"]
+
+
 def test_the_protocol_must_be_said():
     with pytest.raises(SystemExit, match=r"--protocol=.*digan-taichi\|"):
         cli.main(["evaluate", "--real=r", "--fake=f"])

@@ -37,6 +37,18 @@ def test_a_log_gets_a_line_in_ten_seconds_and_one_at_the_end():
     assert "\r" not in log.getvalue()
 
 
+def test_the_end_is_told_once():
+    """Also where the last update was due a line anyway."""
+    log, clock = io.StringIO(), Clock()
+    with progress.Lines(2, "features", "clip", stream=log, clock=clock) as bar:
+        for _ in range(2):
+            clock.now += 20
+            bar.update()
+    assert [line.split(",")[0] for line in log.getvalue().splitlines()] == [
+        "features: 1/2 clip (50%)", "features: 2/2 clip (100%)",
+    ]  # fmt: skip
+
+
 def test_what_was_done_before_counts_for_no_rate():
     log, clock = io.StringIO(), Clock()
     with progress.Lines(None, "frames", "frame", initial=90, stream=log, clock=clock) as bar:

@@ -69,6 +69,18 @@ def test_only_json_names_are_taken(tmp_path):
         report.write(Evaluation(RESULT, {}), tmp_path / "r.txt")
 
 
+def test_places_that_cannot_be_written_are_named_before_the_work(tmp_path):
+    """Whether a file stands where a folder should be, or a folder where the page should."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/r.json cannot be written.*name another place"):
+        report.check_name(tmp_path / "file" / "r.json")
+    (tmp_path / "r.html").mkdir()
+    with pytest.raises(OSError, match=r"r.html cannot be written, it is a folder"):
+        report.check_name(tmp_path / "r.json")
+    report.check_name(tmp_path / "new" / "r.json")
+    assert list((tmp_path / "new").iterdir()) == [], "looking leaves nothing behind"
+
+
 def test_comparison_stands_beside_the_paper():
     rows, notes = report.compare([("ours", RESULT)])
     assert rows[0] == ["system", "FVD", "KVD", "ACD-BODY", "N", "protocol"]

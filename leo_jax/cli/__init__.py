@@ -263,9 +263,10 @@ def evaluate(
             unit_vectors=unit_vectors,
         ),
     )
+    written = report.write(evaluation, out) if out is not None else []  # before a pipe that breaks can end this
     print(report.markdown(evaluation.result))
-    if out is not None:
-        print("wrote", *report.write(evaluation, out))
+    if written:
+        print("wrote", *written)
 
 
 def study(action: Literal["make", "tally"]) -> None:
@@ -281,6 +282,9 @@ def make_study(
     frames: int | None = None,
     seed: int = 0,
     split: str | None = None,
+    a_range: str | None = None,
+    b_range: str | None = None,
+    skip_bad: bool = False,
 ) -> None:
     """Write a page that holds pairs of videos and asks which is more realistic, more coherent, and whether motion repeats.
 
@@ -293,11 +297,18 @@ def make_study(
         frames: cut videos to it; each pair is cut to its shorter video anyway.
         seed: of pairing and hiding.
         split: of prepared data.
+        a_range: of float arrays: 0,255 or 0,1 or -1,1; seen from the values where they leave no doubt.
+        b_range: the same.
+        skip_bad: leave out videos that cannot be read, instead of ending with an error.
     """
     from leo_jax.metrics import study as kit
     from leo_jax.metrics import videos
 
-    one, other = (videos.open_videos(path, split=split, stride=1) for path in (a, b))
+    on_bad = "skip" if skip_bad else "error"
+    one, other = (
+        videos.open_videos(path, split=split, stride=1, value_range=values, on_bad=on_bad)
+        for path, values in ((a, a_range), (b, b_range))
+    )
     print(kit.make(one, other, out, fps=fps, count=count, frames=frames, seed=seed, progress=True))
 
 

@@ -12,6 +12,7 @@ from leo_jax.metrics import generated, paper, reconstruction, videos, words
 from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, Evaluation, Settings, evaluate
 from leo_jax.metrics.paired import PAIRED
 from leo_jax.metrics.protocols import PROTOCOLS, Protocol, protocol
+from leo_jax.video import BadVideo
 
 KEYPOINT_METRICS = {
     "akd": reconstruction.average_keypoint_distance,
@@ -75,21 +76,32 @@ def run(
     measured: dict[str, Any] = {}
     if of_keypoints:
         if keypoints is None:
-            raise ValueError(f"{', '.join(of_keypoints)} compare keypoint files: give the true and the generated one")
+            raise ValueError(
+                f"{', '.join(of_keypoints)} compare keypoint files: give --real_keypoints and --fake_keypoints"
+            )
         measured = _of_keypoints(of_keypoints, *keypoints)
         if not of_videos:
             return Evaluation(_keypoints_alone(measured, keypoints, label, dataset, settings), {})
     if real is None or fake is None:
-        raise ValueError(f"{', '.join(of_videos)} compare videos: give a real and a fake side")
+        missing = [name for name, side in (("--real", real), ("--fake", fake)) if side is None]
+        raise ValueError(f"{', '.join(of_videos)} compare videos: give {' and '.join(missing)} too")
     loaded = {name: load_weights(name, files.get(name)) for name in sorted({NEEDS[m] for m in of_videos if m in NEEDS})}
     first = open_side(real, "real", used, settings.on_bad)
     if load_model is not None and (generated.is_model(fake.path) or not pathlib.Path(fake.path).exists()):
         first, second = open_model(fake, first, used, of_videos, load_model, choices, settings.seed)
     elif choices not in (None, generated.Choices()):
-        raise ValueError(f"{choices} tell a model how to make videos, {fake.path} is none")
+        raise ValueError(
+            f"{fake.path} holds videos: --fake_count, --fake_steps, --unconditional and --transition tell a model how to make "
+            "them, leave them away"
+        )
     else:
         second = open_side(fake, "fake", used, settings.on_bad)
-    evaluation = evaluate(first, second, used, of_videos, loaded, settings)
+    try:
+        evaluation = evaluate(first, second, used, of_videos, loaded, settings)
+    except BadVideo as error:
+        if settings.on_bad == "skip" or second.made is not None or "--skip_bad" in error.reason:
+            raise
+        raise BadVideo(error.name, f"{error.reason}; {videos.LEAVE_OUT}") from error
     result = {**evaluation.result, "label": label, "dataset": dataset}
     result["metrics"] = {**result["metrics"], **measured}
     return dataclasses.replace(evaluation, result=result)
@@ -132,11 +144,11 @@ def open_model(
         model: generated.Model = load_model(side.path)
     except FileNotFoundError as error:
         raise FileNotFoundError(str(error) if path.exists() else f"no videos at {path}, and {error}") from error
-    where = path if path.exists() else pathlib.Path(getattr(model, "directory", path))
+    folder = path if path.exists() else getattr(model, "directory", path)  # a shipped model is asked for by its name
     paired = [name for name in metrics if name in PAIRED]
     if not paired and used is not None:
         made = generated.videos_of(
-            model, where, real, used, choices or generated.Choices(), stride=side.stride, seed=seed
+            model, path, real, used, choices or generated.Choices(), stride=side.stride, seed=seed, folder=folder
         )
         return real, made
     if paired != list(metrics):
@@ -147,7 +159,7 @@ def open_model(
     size = f"{model.size}x{model.size}"
     if "identity" in paired and real.sizes != [size]:
         raise ValueError(f"identity needs real videos of the model's {size} px, these have {', '.join(real.sizes)}")
-    return generated.reconstructions(model, where, real)
+    return generated.reconstructions(model, path, real, folder=folder)
 
 
 def load_weights(name: str, path: PathLike | None) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from leo_jax import files
 from leo_jax.files import PathLike
 from leo_jax.metrics import clips, content, features, paired, preprocess, uncertainty, words
 from leo_jax.metrics.frechet import frechet_distance
@@ -61,6 +63,14 @@ class Settings:
     unit_vectors: bool | None = None
     progress: bool = True
 
+    def __post_init__(self):
+        for what, least in (("seed", 0), ("bootstrap", 0), ("floor", 0), ("batch_size", 1)):
+            value = getattr(self, what)
+            if value is not None and value < least:
+                raise ValueError(f"{what}={value} must be {least} or more")
+        if self.on_bad not in ("error", "skip"):
+            raise ValueError(f"on_bad={self.on_bad!r} must be 'error' or 'skip'")
+
 
 class _Side:
     """One side's clips and what a trial takes of them."""
@@ -80,7 +90,8 @@ class _Side:
             raise BadVideo(
                 short[0].name,
                 f"has {short[0].length} frames, {protocol.name} needs {self.needed} of a {name} video ({len(short)} of "
-                f"{len(videos.videos)} are too short): make longer ones, state their stride, or leave them out (skip_bad)",
+                f"{len(videos.videos)} are too short): make longer ones, state their stride (--{name}_stride), or leave them out "
+                "(--skip_bad)",
             )
         self.draws = clips.draws(len(self.clips), protocol, settings.seed, name)
 
@@ -192,10 +203,16 @@ def _by_clips(
     settings: Settings,
 ) -> tuple[list[_Side], dict[str, Any]]:
     """Both sides' clips, and the metrics that compare clips."""
-    if protocol.resolution is None and real.sizes != fake.sizes:
+    if settings.cache is not None:
+        files.check_writable(pathlib.Path(settings.cache) / "features")  # before hours of work
+    mixed = real.sizes != fake.sizes or (len(real.sizes) > 1 and settings.on_bad != "skip")
+    if protocol.resolution is None and mixed:
+        size = lambda video: f"{video.height}x{video.width}"
+        one = real.videos[0]
+        side, odd = next((s, v) for s in (real, fake) for v in s.videos if size(v) != size(one))
         raise ValueError(
-            f"real frames have {real.sizes} px, generated ones {fake.sizes}, and {protocol.name} does not resize: "
-            "override its resolution, or bring both to one size"
+            f"{one.name} of {real.where} has {size(one)} px, {odd.name} of {side.where} {size(odd)}, and {protocol.name} does "
+            "not resize: bring all to one size, or override its resolution, as in --override resolution=128"
         )
     first, second = (_Side(name, side, protocol, settings) for name, side in (("real", real), ("fake", fake)))
     networks: dict[str, tuple[features.Network, int | None]] = {}  # and how many trials' clips they are shown

@@ -266,7 +266,12 @@ class Store:
         """What is kept; nothing where there is no file. Raises ValueError if the file is damaged."""
         if self.path is None or not self.path.is_file():
             return {}
-        tree = weights.load_tree(self.path)
+        try:
+            tree = weights.load_tree(self.path)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. It is kept features only: delete it, or compute them anew with --no_cache"
+            ) from error
         rows = zip(tree["clips"].tolist(), tree["features"], strict=True)
         return {Clip(*clip): feature for clip, feature in rows}
 

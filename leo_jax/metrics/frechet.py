@@ -5,6 +5,7 @@ FVD is this distance over the 400 logits of I3D (Unterthiner et al. 2018).
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -61,7 +62,7 @@ def distance(a: Spread, b: Spread) -> float:
 def checked(features, name: str = "features") -> Float[np.ndarray, "n d"]:
     """`features` as float64 (n, d), refused with the reason if they are anything else."""
     x = np.asarray(features)
-    if x.ndim != 2 or not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
+    if x.ndim != 2 or not jnp.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):  # NumPy alone knows no bfloat16
         raise ValueError(f"{name} must be real features of shape (n, d), got {x.dtype} {x.shape}")
     x = x.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(x).all(axis=1))

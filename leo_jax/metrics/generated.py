@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from leo_jax import files, video, weights
+from leo_jax.denoisers import KINDS
 from leo_jax.metrics import clips, preprocess
 from leo_jax.metrics.protocols import Protocol as EvaluationProtocol
 from leo_jax.metrics.videos import Video, VideoSet
 from leo_jax.video import BadVideo
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, DESCRIPTIONS = "checkpoints", (weights.MODEL_FILE, "denoiser.json", "config.json")
 KEPT = 4  # first videos that stay in memory, because a report shows them again
 VALUES = "-1,1 (the model's)"
 PART = 64  # frames of a video that are reconstructed at a time
@@ -78,18 +79,19 @@ def is_model(path: files.PathLike) -> bool:
 
 
 def fingerprint(path: files.PathLike) -> str:
-    """SHA-256 over the names and contents of a model's weights and descriptions; logs and pictures do not count."""
+    """SHA-256 over the names and contents of a model's weights and descriptions; logs, codes and results do not count."""
     folder, digest = pathlib.Path(path), hashlib.sha256()
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder)
-        if file.is_file() and (file.suffix == ".npz" or file.name.endswith(".json") or CHECKPOINTS in name.parts):
-            digest.update(f"{name} {files.sha256(file)}\n".encode())
+    places = (folder, *(folder / stage for stage in ("animator", *KINDS)))
+    found = [file for place in places for file in place.glob("*") if file.suffix == ".npz" or file.name in DESCRIPTIONS]
+    found += [file for place in places for file in (place / CHECKPOINTS).rglob("*")]
+    for file in sorted(file for file in found if file.is_file()):
+        digest.update(f"{file.relative_to(folder)} {files.sha256(file)}\n".encode())
     return digest.hexdigest()
 
 
 def videos_of(
     model: Model, path: files.PathLike, real: VideoSet, protocol: EvaluationProtocol, choices: Choices, *,
-    stride: int | None = None, seed: int = 0,
+    stride: int | None = None, seed: int = 0, folder: files.PathLike | None = None,
 ) -> VideoSet:  # fmt: skip
     """Videos that the model makes when they are asked for, just as long as the protocol needs.
 
@@ -99,12 +101,13 @@ def videos_of(
 
     Args:
       model: see `Model`.
-      path: where it lies; results call it so.
+      path: what results call it.
       real: the true videos.
       protocol: its spacing and length decide how many frames are made: 61 for 16 at spacing 4 from a model of stride 1.
       choices: how they are made.
       stride: source frames from one generated frame to the next; None is what the model learnt.
       seed: of everything drawn.
+      folder: where its files lie, if not at `path`.
 
     Raises:
       ValueError: the model lacks a stage, the protocol's spacing is no multiple of the stride, or there are no videos.
@@ -138,7 +141,7 @@ def videos_of(
         return _chosen(made, indices, length, model.size, _name(i))
 
     made = {
-        "model": str(path), "files": fingerprint(path), "mode": mode, "frames": length, "steps": choices.steps,
+        "model": str(path), "files": fingerprint(folder or path), "mode": mode, "frames": length, "steps": choices.steps,
         "transition": choices.transition, "seeds": [seed * count, seed * count + count - 1],
         "images": None if choices.unconditional else f"first frames of {real.where}, in an order drawn by seed {seed}",
     }  # fmt: skip
@@ -151,7 +154,9 @@ def videos_of(
     return VideoSet(where, found, stride, _hash(made, None if choices.unconditional else real), VALUES, made=made)
 
 
-def reconstructions(model: Model, path: files.PathLike, real: VideoSet) -> tuple[VideoSet, VideoSet]:
+def reconstructions(
+    model: Model, path: files.PathLike, real: VideoSet, *, folder: files.PathLike | None = None
+) -> tuple[VideoSet, VideoSet]:
     """The true videos at the model's size, and the same drawn from their first frames and motion codes (SPEC §7)."""
     scaled = at_size(real, model.size)
 
@@ -163,7 +168,7 @@ def reconstructions(model: Model, path: files.PathLike, real: VideoSet) -> tuple
         return np.concatenate([_levels(np.asarray(part), original.name) for part in drawn])
 
     made = {
-        "model": str(path), "files": fingerprint(path), "mode": "reconstruction",
+        "model": str(path), "files": fingerprint(folder or path), "mode": "reconstruction",
         "images": f"first frames of {real.where}",
     }  # fmt: skip
     read = _keeping(make)

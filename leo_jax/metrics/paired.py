@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from leo_jax.metrics import content, preprocess, reconstruction
 from leo_jax.metrics.videos import Video, VideoSet
 from leo_jax.progress import progress_bar
-from leo_jax.video import BadVideo
+from leo_jax.video import BadVideo, excused
 
 PAIRED = ("l1", "lpips", "identity")
 LeftOut = list[tuple[str, str]] | None  # (name, reason) of bad videos; None ends the run with an error instead
@@ -61,7 +61,7 @@ def _identity(real: VideoSet, fake: VideoSet, left_out: LeftOut, progress: bool)
     wander: list[float] = []
     with progress_bar(len(fake.videos), "puppets' identity", "video", shown=progress) as bar:
         for video in fake.videos:
-            with reconstruction.excused(left_out):
+            with excused(left_out):
                 original = true.get(reconstruction.stem(video.name))
                 if original is None:
                     reason = f"no video of that name in {real.where}: identity is told from the original"

@@ -90,7 +90,8 @@ class Protocol:
             raise ValueError(f"a protocol has no field {sorted(unknown)} that can be set: there are {', '.join(kinds)}")
         for key, value in changes.items():
             if not _is_a(value, kinds[key]):
-                raise ValueError(f"{key}={value!r} must be a value like {getattr(self, key)!r}")
+                kind = getattr(kinds[key], "__name__", kinds[key])
+                raise ValueError(f"{key}={value!r} must be of type {kind}, as {getattr(self, key)!r} is")
         changed = {key: value for key, value in changes.items() if value != getattr(self, key)}
         if "epsilon" in changed:
             changed["epsilon"] = float(changed["epsilon"])

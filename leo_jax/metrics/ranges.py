@@ -37,17 +37,16 @@ class FloatFrames:
         return low, high
 
 
-def decide(videos: Sequence[FloatFrames], stated: str | None, where: str) -> tuple[tuple[float, float], str]:
-    """The range of a set's float videos, and what a result says of it.
+def decide(extremes: Sequence[tuple[float, float]], stated: str | None, where: str) -> tuple[tuple[float, float], str]:
+    """The range of a set's float videos, whose least and greatest values are `extremes`, and what a result says of it.
 
     Raises:
       ValueError: `stated` is unknown, or values fit no range, or more than one.
     """
     if stated is not None and stated not in RANGES:
         raise ValueError(f"value range {stated!r} is none of {', '.join(RANGES)}")
-    if not videos:
+    if not extremes:
         return RANGES["0,255"], "0–255 (uint8)"
-    extremes = [v.extremes() for v in videos]
     low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
     seen = f"values from {low:.4g} to {high:.4g}"
     if stated is not None:
@@ -62,8 +61,8 @@ def decide(videos: Sequence[FloatFrames], stated: str | None, where: str) -> tup
         found = "0,1"
     else:
         raise ValueError(
-            f"{where}: {seen} of its {len(videos)} float videos do not tell their range: state one of {', '.join(RANGES)}; "
-            "what lies outside is clamped then"
+            f"{where}: {seen} of its {len(extremes)} float videos do not tell their range: state one of {', '.join(RANGES)} "
+            "by --real_range or --fake_range (of a study --a_range, --b_range); what lies outside is clamped then"
         )
     return RANGES[found], f"{found} (seen from {seen})"
 

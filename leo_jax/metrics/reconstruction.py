@@ -1,7 +1,7 @@
 """How close a video made from its first frame and its motion comes to the true one: L1, LPIPS, AKD, AED, MKR."""
 
-import contextlib
 import pathlib
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from leo_jax import files
 from leo_jax.metrics.videos import Video, VideoSet
 from leo_jax.models.apply import apply
 from leo_jax.models.frozen.alexnet import LPIPS
-from leo_jax.video import BadVideo
+from leo_jax.video import BadVideo, excused
 
 
 def l1(real: UInt8[np.ndarray, "t h w 3"], fake: UInt8[np.ndarray, "t h w 3"]) -> float:
@@ -55,17 +55,6 @@ def pairs(real: VideoSet, fake: VideoSet, left_out: list[tuple[str, str]] | None
         with excused(left_out):
             found.append((_original(video, true, real.where), video))
     return found
-
-
-@contextlib.contextmanager
-def excused(left_out: list[tuple[str, str]] | None) -> Iterator[None]:
-    """Puts a BadVideo of the body into `left_out` with its reason, if there is such a list."""
-    try:
-        yield
-    except BadVideo as error:
-        if left_out is None:
-            raise
-        left_out.append((error.name, error.reason))
 
 
 def _original(video: Video, true: Mapping[str, Video], where: str) -> Video:
@@ -126,16 +115,29 @@ def load_keypoints(path: files.PathLike) -> Keypoints:
     Raises ValueError naming what is missing.
     """
     needed = ("file_name", "frame_number", "value")
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"no keypoints at {path}: it should be a .npz of {', '.join(needed)}")
     try:
         with np.load(path, allow_pickle=False) as content:
             if missing := [name for name in needed if name not in content.files]:
                 raise ValueError(f"no array {missing}, it holds {content.files}")
             file_name, frame_number, value = (content[name] for name in needed)
-    except (ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+        names = [(str(f), int(n)) for f, n in zip(file_name, frame_number, strict=True)]
+        _check_values(names, value)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no keypoint file: {error}; it should be a .npz of {', '.join(needed)}") from error
-    return Keypoints([(str(f), int(n)) for f, n in zip(file_name, frame_number, strict=True)], value)
+    return Keypoints(names, value)
+
+
+def _check_values(names: list[tuple[str, int]], value: np.ndarray) -> None:
+    """Raises ValueError unless `value` has a numeric row for each name, of NaN alone or without any."""
+    if len(value) != len(names) or value.ndim < 2 or value.dtype.kind not in "fiu":
+        raise ValueError(f"{len(names)} frames, and values of {value.dtype} {value.shape}")
+    bad = np.isnan(value).reshape(len(value), -1)
+    if odd := np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1)).tolist():
+        raise ValueError(
+            f"NaN in part of {names[odd[0]]}: a frame where nothing was detected is NaN alone, a joint that was not is at x = -1"
+        )
 
 
 def average_keypoint_distance(real: Keypoints, fake: Keypoints) -> dict[str, float]:

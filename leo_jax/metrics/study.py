@@ -59,13 +59,21 @@ def make(
       The page.
 
     Raises:
-      ValueError: there are no pairs, or fewer than `count`.
+      ValueError: there are no pairs, or fewer than `count`; or a number makes no sense.
+      OSError: `out` cannot be written.
     """
+    out = pathlib.Path(out)
+    for name in ("index.html", "key.json"):
+        files.check_writable(out / name)
+    for what, value in (("fps", fps), ("count", count), ("frames", frames)):
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(f"{what}={value} must be above 0")
     random = np.random.default_rng([seed, 7])
     matched = _pairs(a, b, random)
     if not matched or len(matched) < (count or 1):
         raise ValueError(
-            f"{len(a.videos)} and {len(b.videos)} videos give {len(matched)} pairs, {count or 1} are needed"
+            f"{len(a.videos)} and {len(b.videos)} videos give {len(matched)} pairs, {count or 1} are needed: lower --count, or "
+            "name videos alike that belong together"
         )
     if count is not None:
         matched = [matched[i] for i in np.sort(random.permutation(len(matched))[:count])]
@@ -81,7 +89,6 @@ def make(
     identity = hashlib.sha256(json.dumps([a.fingerprint, b.fingerprint, key, fps]).encode()).hexdigest()[:16]
     study = {"id": identity, "questions": QUESTIONS, "pairs": shown}
     content = json.dumps(study).replace("</", "<\\/")  # so that no text can end the page's script element
-    out = pathlib.Path(out)
     sides = {"a": a.where, "b": b.where, "seed": seed, "fps": fps}
     described = {"format": KEY_FORMAT, "study": identity, **sides, "questions": QUESTIONS, "pairs": key}
     files.atomic_write(out / "key.json", json.dumps(described, indent=1) + "\n")
@@ -126,7 +133,7 @@ def tally(key_path: files.PathLike, answers: Sequence[files.PathLike]) -> dict[s
 def markdown(found: Mapping[str, Any]) -> str:
     """A tally as Markdown tables."""
     show = lambda s: "" if s is None else f"{s.percent:.1f} % [{s.low:.1f}, {s.high:.1f}]"
-    told = lambda value: "" if value is None else f"{value:.2f}"
+    told = lambda value: "not defined" if value is None else f"{value:.2f}"
     lines = [
         f"A: {found['a']}; B: {found['b']}. {len(found['raters'])} raters, {found['pairs']} pairs; 95 % intervals.", "",
         "| question | A | B | cannot tell | answers | raters' agreement (alpha) |", "|" + " --- |" * 6,
@@ -207,7 +214,7 @@ def _load_key(path: files.PathLike) -> dict[str, Any]:
         raise FileNotFoundError(f"no study at {path}: `leo study make` writes key.json beside the page, keep it")
     try:
         key = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(key, dict) or key.get("format") != KEY_FORMAT:
         raise ValueError(f"{path} is no study's key.json")
@@ -221,6 +228,8 @@ def _answers(key: Mapping[str, Any], paths: Sequence[files.PathLike]) -> list[tu
     a_is = {pair["id"]: pair["a_is"] for pair in key["pairs"]}
     by_rater: dict[str, list[tuple[str, int, str, str]]] = {}
     for path in paths:
+        if not pathlib.Path(path).is_file():
+            raise FileNotFoundError(f"no answers at {path}: give the files that raters saved")
         try:
             content = json.loads(pathlib.Path(path).read_text())
             if content["study"] != key["study"]:
@@ -232,7 +241,7 @@ def _answers(key: Mapping[str, Any], paths: Sequence[files.PathLike]) -> list[tu
                     question, _, side = what.partition(":")
                     place = f"{question}:{system[side]}" if side else question
                     rows.append((str(content["rater"]), trial["pair"], place, system.get(answer, answer)))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no file of answers ({type(error).__name__}: {error})") from error
         by_rater[str(content["rater"])] = rows
     return [row for rows in by_rater.values() for row in rows]

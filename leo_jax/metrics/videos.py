@@ -20,13 +20,14 @@ from leo_jax import video
 from leo_jax.data import manifest, records, source
 from leo_jax.files import PathLike
 from leo_jax.metrics import ranges
-from leo_jax.video import BadVideo
+from leo_jax.video import BadVideo, excused
 
 VIDEO_SUFFIXES = (*video.VIDEO_SUFFIXES, ".mpg", ".mpeg")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npz", ".npy")
 ARRAY_NAMES = ("videos", "video", "frames", "arr_0")  # of the one array that is meant, where a .npz holds several
 LOSSLESS = ("raw", "png", "bmp", "ppm", "tif", "tiff", "ffv1", "rawvideo", "huffyuv", "qtrle")
+LEAVE_OUT = "mend it, or leave such videos out with --skip_bad"
 SPAN = 1 << 16  # bytes hashed at each end of a file
 
 Frames = Real[np.ndarray, "t h w 3"]
@@ -45,6 +46,7 @@ class Video:
       group: videos cut from one source share it; error bars draw groups.
       read: frames by their numbers, ascending: uint8, or floats on the 0–255 scale. Raises BadVideo.
       truth: the named arrays that a prepared record carries (a puppet's ground truth), for videos that have any.
+      fps: frames a second, as its file says; None where nothing says it.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Video:
     group: str
     read: Callable[[Sequence[int]], Frames]
     truth: Callable[[], Mapping[str, np.ndarray]] | None = None
+    fps: float | None = None
 
     @property
     def lossless(self) -> bool:
@@ -99,6 +102,11 @@ class VideoSet:
         """What frames are kept as."""
         return sorted({v.storage for v in self.videos})
 
+    @property
+    def rates(self) -> list[float]:
+        """Frames a second, of those videos whose files say so."""
+        return sorted({round(v.fps, 2) for v in self.videos if v.fps is not None})
+
 
 def open_videos(
     path: PathLike,
@@ -125,29 +133,32 @@ def open_videos(
     path = pathlib.Path(path)
     if on_bad not in ("error", "skip"):
         raise ValueError(f"on_bad={on_bad!r} must be 'error' or 'skip'")
+    if stride is not None and stride < 1:
+        raise ValueError(f"{path}: a stride of {stride}; it is 1 (its frames are neighbours in the source) or more")
     if not path.exists():
-        raise FileNotFoundError(f"no videos at {path}")
+        raise FileNotFoundError(f"no videos at {path}: there is no such file or folder")
     if path.is_dir() and (content := manifest.load(path)) is not None:
         return _prepared(path, content, split, stride)
-    found, skipped = [], []
-    for name, open_one in _candidates(path):
-        try:
-            found += open_one()
-        except BadVideo as error:
-            if on_bad == "error":
-                raise BadVideo(error.name, f"{error.reason} (skip_bad leaves such videos out)") from error
-            skipped.append((name, error.reason))
+    skipped: list[tuple[str, str]] = []
+    bad = None if on_bad == "error" else skipped
+    try:
+        found: list[Video] = []
+        for name, open_one in _candidates(path):
+            with excused(bad, name):
+                found += open_one()
+        found, told = _in_one_range(found, value_range, str(path), bad)
+    except BadVideo as error:
+        inside = path / error.name
+        place = str(inside) if path.is_dir() and not pathlib.Path(error.name).is_relative_to(path) else error.name
+        raise BadVideo(place, f"{error.reason}; {LEAVE_OUT}") from error
     if not found:
-        bad = f"; {len(skipped)} could not be read, the first: {': '.join(skipped[0])}" if skipped else ""
+        why = f"; {len(skipped)} cannot be used, the first: {': '.join(skipped[0])}" if skipped else ""
         raise ValueError(
             f"no videos in {path}: it should hold {', '.join((*VIDEO_SUFFIXES, *ARRAY_SUFFIXES))}, folders of "
-            f"images, or be a prepared data set{bad}"
+            f"images, or be a prepared data set{why}"
         )
-    floats = [v.read for v in found if isinstance(v.read, ranges.FloatFrames)]
-    scale, told = ranges.decide(floats, value_range, str(path))
-    videos = [dataclasses.replace(v, read=v.read.scaled(scale)) if v.read in floats else v for v in found]
-    videos.sort(key=lambda v: v.name)
-    return VideoSet(str(path), tuple(videos), stride or 1, fingerprint(path), told, tuple(skipped))
+    found.sort(key=lambda v: v.name)
+    return VideoSet(str(path), tuple(found), stride or 1, fingerprint(path), told, tuple(skipped))
 
 
 def from_arrays(
@@ -160,15 +171,28 @@ def from_arrays(
         _array_video(name, functools.partial(np.asarray, a), a.shape, a.dtype)
         for name, a in zip(names, arrays, strict=True)
     ]
-    floats = [v.read for v in found if isinstance(v.read, ranges.FloatFrames)]
-    scale, told = ranges.decide(floats, value_range, where)
-    videos = [dataclasses.replace(v, read=v.read.scaled(scale)) if v.read in floats else v for v in found]
+    videos, told = _in_one_range(found, value_range, where)
     if groups is not None:
         videos = [dataclasses.replace(v, group=group) for v, group in zip(videos, groups, strict=True)]
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return VideoSet(where, tuple(videos), stride, digest.hexdigest(), told)
+
+
+def _in_one_range(
+    found: Sequence[Video], stated: str | None, where: str, bad: list[tuple[str, str]] | None = None
+) -> tuple[list[Video], str]:
+    """The videos, float ones on the 0–255 scale, and what their values were taken for; `bad` is given those with NaN."""
+    extremes, kept = [], []
+    for one in found:
+        with excused(bad):
+            if isinstance(one.read, ranges.FloatFrames):
+                extremes.append(one.read.extremes())
+            kept.append(one)
+    scale, told = ranges.decide(extremes, stated, where)
+    scaled = lambda read: read.scaled(scale) if isinstance(read, ranges.FloatFrames) else read
+    return [dataclasses.replace(one, read=scaled(one.read)) for one in kept], told
 
 
 def from_function(
@@ -243,7 +267,7 @@ def _open_file(name: str, path: pathlib.Path) -> list[Video]:
     def read(indices: Sequence[int]) -> Frames:
         return video.read_at(path, indices)
 
-    return [Video(name, info.frames, info.height, info.width, info.codec, name, read)]
+    return [Video(name, info.frames, info.height, info.width, info.codec, name, read, fps=float(info.fps))]
 
 
 def _open_folder(name: str, images: list[pathlib.Path]) -> list[Video]:

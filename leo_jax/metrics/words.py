@@ -53,6 +53,13 @@ def warnings_of_files(real: VideoSet, fake: VideoSet, left_out: Mapping[str, int
         )
     if real.sizes != fake.sizes or len(real.sizes) > 1:
         told.append(f"frames of {real.sizes} px against {fake.sizes} px, resized to one size: blur differs")
+    seconds = [{round(rate * side.stride, 1) for rate in side.rates} for side in (real, fake)]
+    if all(seconds) and seconds[0] != seconds[1]:
+        true, made = (", ".join(f"{rate:g}" for rate in sorted(rates)) for rates in seconds)
+        told.append(
+            f"by the files' own rates and the strides, sources had {true} frames a second on the real side and {made} on the "
+            "generated one: if files are played at their true speed, state the strides that make these equal"
+        )
     if real.fingerprint == fake.fingerprint:
         told.append("both sides are the same videos")
     told += [f"{count} {name} videos were left out, the result lists them" for name, count in left_out.items() if count]
@@ -104,6 +111,7 @@ def describe(videos: VideoSet) -> dict[str, Any]:
         "stored_as": videos.storages,
         "value_range": videos.value_range,
         "stride": videos.stride,
+        "frames_a_second": videos.rates,
         "fingerprint": videos.fingerprint,
         "skipped": [list(entry) for entry in videos.skipped],
     }

@@ -36,6 +36,17 @@ class BadVideo(ValueError):
         return f"{self.name}: {self.reason}"
 
 
+@contextlib.contextmanager
+def excused(left_out: list[tuple[str, str]] | None, name: str | None = None) -> Iterator[None]:
+    """Puts a BadVideo of the body into `left_out` with its reason, under its own name or `name`, if there is such a list."""
+    try:
+        yield
+    except BadVideo as error:
+        if left_out is None:
+            raise
+        left_out.append((name or error.name, error.reason))
+
+
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
     """What a video is: its average rate, number of frames, and size as shown.

@@ -112,6 +112,15 @@ def test_warnings(monkeypatch):
     png = dataclasses.replace(fake, videos=tuple(dataclasses.replace(v, storage="png") for v in fake.videos))
     assert "stored as" not in warnings_of(real, png), "raw and PNG are both exact"
     assert "blur differs" in warnings_of(some(0, size=32), some(1))
+    at = lambda found, fps: dataclasses.replace(
+        found, videos=tuple(dataclasses.replace(v, fps=fps) for v in found.videos)
+    )
+    assert "25 frames a second on the real side and 10 on" in warnings_of(at(real, 25.0), at(fake, 10.0))
+    assert warnings_of(at(real, 25.0), at(fake, 25.0)) == warnings_of(at(real, 25.0), fake) == "", "equal, or not known"
+    every_fourth = dataclasses.replace(at(fake, 6.25), stride=4)
+    assert "frames a second" not in "".join(words.warnings_of_files(at(real, 25.0), every_fourth, {})), (
+        "as it should be"
+    )
     assert "the same videos" in warnings_of(some(0), some(0))
     assert "1/N law" in warnings_of(some(0), some(1), extrapolate=True)
 
@@ -159,8 +168,22 @@ def test_unreadable_videos_are_left_out_of_everything():
 
 
 def test_sizes_must_agree_where_nothing_resizes():
-    with pytest.raises(ValueError, match=r"\['32x32'\] px, generated ones \['16x16'\].*does not resize"):
-        evaluate(some(0, size=32), some(1), protocol("styleganv-16f"), ["fvd"], WEIGHTS, QUICK)
+    as_it_is = protocol("styleganv-16f")
+    with pytest.raises(ValueError, match=r"000000 of arrays has 32x32 px, 000000 of arrays 16x16.*does not resize"):
+        evaluate(some(0, size=32), some(1), as_it_is, ["fvd"], WEIGHTS, QUICK)
+    odd = dataclasses.replace(some(3, count=1, size=32).videos[0], name="odd")
+    both = dataclasses.replace(some(1), videos=(*some(1).videos, odd))
+    for real, fake in ((some(0), both), (both, both)):
+        with pytest.raises(ValueError, match=r"has 16x16 px, odd of arrays 32x32"):
+            evaluate(real, fake, as_it_is, ["fvd"], WEIGHTS, QUICK)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"bootstrap": -1}, {"floor": -1}, {"batch_size": 0}, {"seed": -1}, {"on_bad": "x"}]
+)
+def test_settings_that_make_no_sense(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        dataclasses.replace(QUICK, **changes)
 
 
 def test_refuses_unknown_metrics_and_missing_weights():
@@ -191,6 +214,18 @@ def test_whole_videos_need_no_protocol():
     assert found.result["protocol"]["name"] == "whole videos" and len(found.samples["fake"]) == 4
     with pytest.raises(ValueError, match="say under which protocol"):
         evaluate(one, other, None, ["l1", "fvd"], WEIGHTS, QUICK)
+
+
+def test_a_cache_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file/features cannot be written"):
+        evaluate(some(0), some(1), DIGAN, ["fvd"], WEIGHTS, dataclasses.replace(QUICK, cache=tmp_path / "file"))
+    kept = dataclasses.replace(QUICK, cache=tmp_path / "cache")
+    evaluate(some(0), some(1), DIGAN, ["fvd"], WEIGHTS, kept)
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"features-.*npz is not a readable.*delete it.*--no_cache"):
+        evaluate(some(0), some(1), DIGAN, ["fvd"], WEIGHTS, kept)
 
 
 def test_cached_features_give_the_same_result(tmp_path):

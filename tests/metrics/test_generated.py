@@ -6,12 +6,14 @@ import json
 import numpy as np
 import pytest
 
+import leo_jax
 from leo_jax.metrics import command, content, features, generated, videos
 from leo_jax.metrics.command import Side
 from leo_jax.metrics.evaluate import Settings, evaluate
 from leo_jax.metrics.generated import Choices
 from leo_jax.metrics.protocols import protocol
 from leo_jax.video import BadVideo
+from tests import tiny_model
 from tests.metrics.test_evaluate import Corners
 
 QUICK = Settings(progress=False, bootstrap=20, floor=0)
@@ -159,11 +161,18 @@ def test_each_video_is_made_once_for_all_metrics_and_the_report(folder, stand_in
     assert len(model.asked) == 10, "features are kept: only the samples of the report are made again"
     assert again.result["metrics"] == found.result["metrics"]
     (folder / "metrics.jsonl").write_text("a log\n")
+    (folder / "evaluate").mkdir()
+    (folder / "evaluate" / "result.json").write_text("{}")
+    np.savez(folder / "evaluate" / "features.npz", a=np.zeros(3))
     evaluate(real(), made(), TAICHI, ["fvd"], WEIGHTS, settings)
-    assert len(model.asked) == 14, "logs are not the model"
+    assert len(model.asked) == 14, "logs and results are not the model"
     np.savez(folder / "animator.npz", a=np.ones(3))
     evaluate(real(), made(), TAICHI, ["fvd"], WEIGHTS, settings)
     assert len(model.asked) == 20, "other weights, other videos"
+    (folder / "motion" / "checkpoints" / "5").mkdir(parents=True)
+    (folder / "motion" / "checkpoints" / "5" / "array").write_bytes(b"weights")
+    evaluate(real(), made(), TAICHI, ["fvd"], WEIGHTS, settings)
+    assert len(model.asked) == 26, "a stage that trains on"
 
 
 def test_protocols_round_the_models_values(folder, stand_ins):
@@ -206,7 +215,7 @@ def test_a_folder_with_a_model_is_asked_for_videos(folder, true, stand_ins):
 
 
 def test_what_a_model_cannot_be_asked_for(folder, true, stand_ins, tmp_path):
-    with pytest.raises(ValueError, match=r"count=5.*tell a model how to make videos, .*real is none"):
+    with pytest.raises(ValueError, match=r"real holds videos: --fake_count.*tell a model how to make them"):
         run(Side(true, stride=1), true=true, metrics=["l1"], choices=Choices(count=5))
     with pytest.raises(ValueError, match=r"l1 measure a model's reconstructions.*fvd new videos.*two runs"):
         run(Side(folder), ["fvd", "l1"], model=Toy(), true=true)
@@ -247,3 +256,22 @@ def test_models_are_told_from_videos(tmp_path, folder):
         (tmp_path / path).mkdir(parents=True)
     assert generated.is_model(tmp_path / "training") and generated.is_model(tmp_path / "finished")
     assert not generated.is_model(tmp_path / "videos") and not generated.is_model(tmp_path / "nowhere")
+
+
+def test_with_a_real_model(tmp_path, stand_ins, true):
+    """Random and tiny, of stride 2: what is measured is what `generate` gives."""
+    path, used = tiny_model.write(tmp_path / "tiny", stages=("motion",)), TAICHI.override(count=3)
+    model = leo_jax.load(path)
+    real_videos = videos.open_videos(true)
+    made = generated.videos_of(model, path, real_videos, used, Choices(steps=2))
+    assert isinstance(model, generated.Model) and made.lengths == [31] * 3 and made.stride == tiny_model.STRIDE
+    (origin,) = (v for v in real_videos.videos if v.group == made.videos[2].group)
+    expected = [*model.generate(generated.first_image(origin, SIZE), 31, 2, seed=2)][::2]
+    np.testing.assert_allclose(made.videos[2].read(range(0, 31, 2)), (np.stack(expected) + 1) * 127.5, atol=1e-3)
+    found = command.run(
+        Side(true), Side(path), protocol_name="digan-taichi", overrides=["resolution=16", "count=3"], settings=QUICK,
+        load_model=leo_jax.load, choices=Choices(steps=2),
+    ).result  # fmt: skip
+    assert found["fake"]["stride"] == 2 and found["metrics"]["fvd"]["clips_fake"] == 3
+    drawn = command.run(Side(true), Side(path), metrics=["l1"], settings=QUICK, load_model=leo_jax.load)
+    assert 0 < drawn.result["metrics"]["l1"]["value"] < 1

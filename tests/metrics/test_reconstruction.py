@@ -56,6 +56,28 @@ def test_keypoint_files(tmp_path):
     np.savez(tmp_path / "bad.npz", value=value)
     with pytest.raises(ValueError, match=r"bad.npz.*file_name.*frame_number"):
         reconstruction.load_keypoints(tmp_path / "bad.npz")
+    with pytest.raises(FileNotFoundError, match=r"no keypoints at .*none.npz"):
+        reconstruction.load_keypoints(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda v: v[:-1], "8 frames, and values of"),
+        (lambda v: v.astype(str), "values of <U"),
+        (
+            lambda v: np.where(np.arange(len(v))[:, None, None] == 5, [1.0, np.nan], v),
+            r"NaN in part of \('video1', 1\)",
+        ),
+    ],
+)
+def test_odd_keypoints_are_refused(tmp_path, spoil, message):
+    """A frame of NaN alone is one where nothing was found; NaN beside numbers would make every mean NaN."""
+    whole = keypoints("akd_face/gt")
+    names = {"file_name": [n for n, _ in whole.names], "frame_number": [f for _, f in whole.names]}
+    np.savez(tmp_path / "odd.npz", value=spoil(whole.values), **names)
+    with pytest.raises(ValueError, match=rf"odd.npz is no keypoint file: .*{message}"):
+        reconstruction.load_keypoints(tmp_path / "odd.npz")
 
 
 def pair_of_sets(real, fake, real_names=None, fake_names=None):

@@ -56,6 +56,18 @@ def test_pairs_follow_names(tmp_path):
         study.make(*sides(), tmp_path, count=9)
 
 
+@pytest.mark.parametrize("changes", [{"fps": 0.0}, {"fps": float("nan")}, {"count": 0}, {"frames": 0}])
+def test_numbers_that_make_no_sense(tmp_path, changes):
+    with pytest.raises(ValueError, match=f"{next(iter(changes))}=.* must be above 0"):
+        study.make(*sides(), tmp_path, **{"fps": 10.0} | changes)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/index.html cannot be written.*name another place"):
+        study.make(*sides(), tmp_path / "file")
+
+
 def answer(folder, key, rater, choose, path=None):
     """A file as the page saves it, the rater seeing pair i with `a` on the left where i is even."""
     trials = []
@@ -89,6 +101,7 @@ def test_tally_undoes_sides_and_hiding(made, tmp_path):
     assert found["questions"]["coherent"]["same"].percent == 100 and found["questions"]["coherent"]["alpha"] is None
     assert found["raters"] == ["one", "two"] and found["pairs"] == 8
     text = study.markdown(found)
+    assert "| 16 | not defined |" in text, "nobody's answers to the second question differ"
     assert "75.0 % [" in text and "A: ours; B: theirs. 2 raters, 8 pairs" in text
 
 
@@ -127,6 +140,13 @@ def test_foreign_files_are_refused(made, tmp_path):
     (tmp_path / "odd.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"odd.json is no file of answers"):
         study.tally(folder, [tmp_path / "odd.json"])
+    (tmp_path / "picture.json").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(ValueError, match=r"picture.json is no file of answers"):
+        study.tally(folder, [tmp_path / "picture.json"])
+    with pytest.raises(ValueError, match=r"picture.json is not JSON"):
+        study.tally(tmp_path / "picture.json", [path])
+    with pytest.raises(FileNotFoundError, match=r"no answers at .*none.json"):
+        study.tally(folder, [tmp_path / "none.json"])
     with pytest.raises(ValueError, match="no answers"):
         study.tally(folder, [])
 

@@ -89,8 +89,28 @@ def test_one_range_for_a_whole_set(tmp_path):
 
 def test_nan_is_named(tmp_path):
     np.save(tmp_path / "holes.npy", np.full((2, 8, 8, 3), np.nan, np.float32))
-    with pytest.raises(BadVideo, match=r"holes.npy.*NaN"):
+    with pytest.raises(BadVideo, match=rf"{tmp_path}/holes.npy: holds NaN.*--skip_bad"):
         videos.open_videos(tmp_path)
+    with pytest.raises(ValueError, match=r"1 cannot be used, the first: holes.npy: holds NaN"):
+        videos.open_videos(tmp_path, on_bad="skip")
+
+
+def test_nan_is_left_out_where_that_is_asked(tmp_path):
+    """Of an array of videos that one alone, and it has no say in the range."""
+    array = np.linspace(0, 1, 3 * 2 * 8 * 8 * 3, dtype=np.float32).reshape(3, 2, 8, 8, 3)
+    array[1, 0, 0, 0, 0] = np.nan
+    np.save(tmp_path / "a.npy", array)
+    found = videos.open_videos(tmp_path, on_bad="skip")
+    assert [v.name for v in found.videos] == ["a.npy/000000", "a.npy/000002"] and found.value_range.startswith("0,1")
+    assert found.skipped == (("a.npy/000001", "holds NaN or infinity"),)
+    np.testing.assert_allclose(found.videos[1].read([1]), array[2, 1:] * 255, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [0, -4])
+def test_strides_are_positive(tmp_path, stride):
+    """0 is not "none given"."""
+    with pytest.raises(ValueError, match=f"a stride of {stride}; it is 1 .* or more"):
+        videos.open_videos(tmp_path, stride=stride)
 
 
 def test_corrupt_files_are_named_or_skipped(tmp_path):
@@ -99,7 +119,7 @@ def test_corrupt_files_are_named_or_skipped(tmp_path):
     np.save(tmp_path / "ints.npy", np.zeros((2, 8, 8, 3), np.int32))
     np.save(tmp_path / "first.npy", np.zeros((2, 3, 8, 8), np.uint8))
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04cut")
-    with pytest.raises(BadVideo, match="skip_bad"):
+    with pytest.raises(BadVideo, match=rf"{tmp_path}/.*--skip_bad"):
         videos.open_videos(tmp_path)
     found = videos.open_videos(tmp_path, on_bad="skip")
     assert [v.name for v in found.videos] == ["good"]
@@ -214,6 +234,7 @@ def test_video_files(tmp_path):
             writer.write(frame)
     (found,) = videos.open_videos(tmp_path).videos
     assert (found.length, found.height, found.width, found.storage, found.lossless) == (30, 20, 24, "h264", False)
+    assert found.fps == 25
     whole = np.stack(list(video.read_frames(tmp_path / "clip.mp4")))
     np.testing.assert_array_equal(found.read([3, 4, 29]), whole[[3, 4, 29]])
     (tmp_path / "cut.mp4").write_bytes((tmp_path / "clip.mp4").read_bytes()[:-200])
