@@ -116,9 +116,8 @@ def test_training_begins_with_the_given_model(trained, tmp_path):
     still.seed = 5  # other random parameters, were they not given
     begun = weights.load_tree(experiment.run(still, tmp_path / "run")["animator"] / "animator.npz")
     given = weights.load_tree(folder / "animator.npz")
-    jax.tree.map(
-        lambda a, b: np.testing.assert_array_equal(a, b, "a step of rate 0 moved the given model"), given, begun
-    )
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, err_msg="a step of rate 0 moved the given model")
+    jax.tree.map(close, given, begun)  # the running mean rounds
     still.animator.start_from = ""
     with pytest.raises(ConfigError, match=r"animator\.start_from"):
         experiment.run(still, tmp_path / "run")

@@ -20,7 +20,7 @@ def xla_same(x, k):
 
 
 def xla_down(x, k):
-    padding, size = ((2, 2), 3) if k.shape[0] == 3 else ((1, 1), 1)
+    padding, _ = ((2, 2), 3) if k.shape[0] == 3 else ((1, 1), 1)
     return lax.conv_general_dilated(resample.blur(x, padding), k, (2, 2), "VALID", dimension_numbers=DIMENSIONS)
 
 
