@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,13 +20,12 @@ QUICK = Settings(progress=False, bootstrap=20, floor=2)
 DIGAN = protocol("digan", resolution=16, count=10, trials=3)
 
 
-class Corners:
+class Corners(nn.Module):
     """In I3D's place: mean colours of the frame's left and right half."""
 
-    def __init__(self, epsilon):
-        pass
+    epsilon: float
 
-    def apply(self, variables, video):
+    def __call__(self, video):
         halves = video.mean(axis=(1, 2)).reshape(len(video), 2, -1, 3).mean(axis=2)
         return jnp.reshape(halves, (len(video), 6))
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,15 +178,15 @@ def test_a_video_shorter_than_it_says_is_refused():
         extract(found, real_clips(found.lengths, SMALL), MeanColour())
 
 
-class MeanAndEpsilon:
+class MeanAndEpsilon(nn.Module):
     """In I3D's place: the mean of what it is given, and its epsilon."""
 
-    def __init__(self, epsilon):
-        self.epsilon = epsilon
+    epsilon: float
 
-    def apply(self, variables, video):
+    @nn.compact
+    def __call__(self, video):
         assert video.shape[2:] == (224, 224, 3)
-        mean = video.mean(axis=(1, 2, 3)) + variables["params"]["shift"]
+        mean = video.mean(axis=(1, 2, 3)) + self.param("shift", nn.initializers.zeros, (1, 3))
         return jnp.concatenate([mean, jnp.full((len(video), 1), self.epsilon, jnp.float32)], axis=1)
 
 
