@@ -27,6 +27,7 @@ _ANIMATOR: Any = flags.DEFINE_string(
     "animator", None, "Folder of a model (`leo convert lia`) whose animator is taken instead of training one."
 )
 _ACCEPT_CHANGES = flags.DEFINE_bool("accept_changes", False, "Go on with results of another config.")
+_VERIFY = flags.DEFINE_bool("verify", False, "Read all data and check every checksum before anything else is done.")
 flags.mark_flag_as_required("workdir")
 
 
@@ -43,6 +44,9 @@ def train() -> None:
     import jax
 
     from leo_jax import experiment
+    from leo_jax.checkpoints import CheckpointError
+    from leo_jax.data.tfrecord import DamagedRecord
+    from leo_jax.training.meter import NonFiniteError
 
     if jax.process_index() == 0:
         print(f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), {jax.process_count()} process(es)")
@@ -54,8 +58,11 @@ def train() -> None:
     if _PROFILE.value:
         config.profile = _PROFILE.value
     try:
-        folders = experiment.run(config, _WORKDIR.value, accept_changes=_ACCEPT_CHANGES.value)
-    except experiment.ConfigError as error:
+        options = {"accept_changes": _ACCEPT_CHANGES.value, "verify": _VERIFY.value}
+        folders = experiment.run(config, _WORKDIR.value, **options)
+    except (experiment.ConfigError, DamagedRecord, CheckpointError, NonFiniteError) as error:
+        if os.environ.get("LEO_TRACEBACK"):
+            raise
         sys.exit(f"error: {error}")
     if jax.process_index() == 0:
         for name, folder in folders.items():

@@ -147,7 +147,9 @@ class Peers:
     def __enter__(self) -> "Peers":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None or (isinstance(error, SystemExit) and isinstance(error.code, int | None)):
             self.close()
             return
@@ -220,7 +222,9 @@ class Peers:
                 self._heard = now
             awake = now
             if now - self._heard > self.patience and not self._closing.is_set():
-                _end(f"process 0 of {self.count} has not answered for {self.patience:g} s: its host is down, hangs or is cut off")
+                _end(
+                    f"process 0 of {self.count} has not answered for {self.patience:g} s: its host is down, hangs or is cut off"
+                )
 
 
 _PEERS: Peers | None = None

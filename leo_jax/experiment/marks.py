@@ -25,11 +25,21 @@ WHAT = {"data": "the data", "code_data": "the videos that codes are made of", "g
 # Fields that a resumed run may change: how long, how often, from where; nothing that a step computes.
 FREE = {
     "model": ("remat",),
-    "data": ("dir", "name", "workers"),
+    "data": ("dir", "name", "workers", "on_corrupt"),
     "animator": ("vgg19", "heldout_pairs"),
 }
 TRAINED = ("animator", "motion", "start", "transition", "first_frame")
-FREE_IN_TRAINED = ("steps", "log_every", "picture_every", "checkpoint_every", "keep", "heldout", "remat", "accumulate")
+FREE_IN_TRAINED = (
+    "steps",
+    "log_every",
+    "picture_every",
+    "checkpoint_every",
+    "keep",
+    "heldout",
+    "remat",
+    "accumulate",
+    "resume_skip_batches",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -129,7 +129,9 @@ def together(what: str) -> None:
     mine = np.asarray([zlib.crc32(what.encode()), peers.told()], np.uint32)
     names, told = np.asarray(multihost_utils.process_allgather(mine)).reshape(-1, 2).T
     if len(set(names.tolist())) > 1:
-        raise RuntimeError(f"the processes are at different places, this one at {what!r}: start all with the same flags")
+        raise RuntimeError(
+            f"the processes are at different places, this one at {what!r}: start all with the same flags"
+        )
     if told.any():
         say("told to stop; what is finished is kept, the same command goes on from there")
         raise Preempted

@@ -200,9 +200,7 @@ def statistics(source: TFRecordSource) -> tuple[Float[np.ndarray, " d"], Float[n
     return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32), round(fps, 6)
 
 
-def _records(
-    encoder: Encoder, source: TFRecordSource, bar: Bar, check: Callable[[], None]
-) -> Iterator[writing.Made]:
+def _records(encoder: Encoder, source: TFRecordSource, bar: Bar, check: Callable[[], None]) -> Iterator[writing.Made]:
     """One record for each video of a shard, the pieces of long ones joined."""
     held: collections.deque[tuple[records.VideoRecord, int]] = collections.deque()
 

@@ -38,6 +38,9 @@ class ToyBatches:
     def set_state(self, state):
         self.position = state["position"]
 
+    def skip(self, count):
+        self.position += count
+
 
 def init(key):
     weights = jax.random.normal(key, (DIM,), jnp.float32)
