@@ -44,7 +44,6 @@ def train() -> None:
     import jax
 
     from leo_jax import experiment
-    from leo_jax.checkpoints import CheckpointError
     from leo_jax.data.tfrecord import DamagedRecord
     from leo_jax.training.meter import NonFiniteError
 
@@ -60,7 +59,7 @@ def train() -> None:
     try:
         options = {"accept_changes": _ACCEPT_CHANGES.value, "verify": _VERIFY.value}
         folders = experiment.run(config, _WORKDIR.value, **options)
-    except (experiment.ConfigError, DamagedRecord, CheckpointError, NonFiniteError) as error:
+    except (experiment.ConfigError, DamagedRecord, OSError, NonFiniteError) as error:
         if os.environ.get("LEO_TRACEBACK"):
             raise
         sys.exit(f"error: {error}")
