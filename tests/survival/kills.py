@@ -34,10 +34,10 @@ from tests.experiment.tiny import NETWORKS, tiny
 PHASES = {
     "puppets": ("record", 0.05),
     "animator steps": ("step", 0.05),
-    "animator save": ("save", 0.15),
+    "animator save": ("save", 1.0),
     "codes": ("record", 0.02),
     "denoiser steps": ("step", 0.03),
-    "denoiser save": ("save", 0.15),
+    "denoiser save": ("save", 1.0),
     "sampling": ("frame", 0.03),
 }
 SHORT = tuple(PHASES)[:-1]  # those that a short run has
@@ -194,15 +194,16 @@ def kind_of(lines):
 
 
 def lost_steps(log):
-    """Steps that each resumed training had gone beyond the checkpoint it went on from, by the rows it had printed."""
-    lost, done, stage = [], {}, ""
+    """Steps that each training begun again had gone beyond where it went on from, by the rows it had printed."""
+    lost, done, stage, again = [], {}, "", False
     for line in log.splitlines():
         if found := re.match(r"(\w+): /", line):
             stage = found[1]
-        elif found := re.match(r"(\w+): resumed after step (\d+)", line):
-            lost.append(max(done.get(stage, 0) - int(found[2]), 0))
+            again = stage in done
         elif found := re.match(r"step (\d+)/\d+ ", line):
-            done[stage] = int(found[1])
+            step = int(found[1])
+            lost += [done[stage] + 1 - step] if again else []
+            done[stage], again = step, False
     return lost
 
 

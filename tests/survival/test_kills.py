@@ -24,6 +24,7 @@ def test_the_plan_hits_every_phase_in_order():
 def test_steps_made_again_are_counted():
     begun = "animator: /w\nstep 1/9 · l\nstep 2/9 · l\nstep 3/9 · l\n"
     assert kills.lost_steps(f"{begun}animator: /w\nanimator: resumed after step 2\nstep 3/9 · l\n") == [1]
+    assert kills.lost_steps(f"{begun}animator: /w\nstep 1/9 · l\ncodes: /w\nstart: /w\nstep 1/9 · l\n") == [3]
 
 
 def survive(tmp_path, *arguments):
