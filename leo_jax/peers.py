@@ -124,7 +124,7 @@ class Peers:
                     self._stop_steps[training] = int(self._store.key_value_try_get(key))
         return step >= self._stop_steps.get(training, step + 1)
 
-    def alone(self, work: Callable[[], None]) -> None:
+    def alone(self, work: Callable[[], Any]) -> None:
         """Does `work` while the others wait; it is broken off where it is when any of them is told to stop."""
         self._alone = True
         try:
@@ -235,7 +235,8 @@ def join(index: int, count: int, patience: float) -> Peers:
     global _PEERS
     from jax._src import distributed  # JAX's public modules, as Orbax, have its key-value store from there
 
-    _PEERS = Peers(distributed.global_state.client, index, count, patience).start()
+    store: Any = distributed.global_state.client
+    _PEERS = Peers(store, index, count, patience).start()
     return _PEERS
 
 
@@ -255,7 +256,7 @@ def check() -> None:
         raise Interrupted
 
 
-def alone(work: Callable[[], None]) -> None:
+def alone(work: Callable[[], Any]) -> None:
     """Does what one process does while the others, if there are any, wait; see `Peers.alone`."""
     if _PEERS is None:
         work()

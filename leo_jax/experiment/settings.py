@@ -112,7 +112,7 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def alone(work: Callable[[], None]) -> None:
+def alone(work: Callable[[], Any]) -> None:
     """The first process does `work`, unless it is told to stop; the others go on to where they wait for it: `together`."""
     if speaks():
         peers.alone(work)
