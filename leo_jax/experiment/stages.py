@@ -170,10 +170,10 @@ def check_files(config: ConfigDict, workdir: pathlib.Path, *, verify: bool) -> N
     """
     folders = [folder for folder in dict.fromkeys((config.data.dir, code_data(config), workdir / "codes")) if folder]
     try:
-        for folder in folders:
-            verifying.check_quickly(folder)
         if speaks():
             files.check_writable(workdir)
+        for folder in folders:
+            verifying.check_quickly(folder)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
     if verify and speaks():
