@@ -107,7 +107,7 @@ def table(rows: Sequence[Mapping[str, float]], warmup: float) -> str:
     minutes = (rows[-1]["seconds"] - rows[0]["seconds"]) / 60
     made, steps = (rows[-1][name] - rows[0][name] for name in ("checkpoints", "step"))
     return (
-        f"{minutes:.0f} minutes, {steps:.0f} steps, {made:.0f} checkpoints; rows from {warmup / 60:.0f} minutes on:\n\n"
+        f"{minutes:.0f} minutes, {steps:.0f} steps, {made:.0f} checkpoints; rows from {warmup / 60:g} minutes on:\n\n"
         + "\n".join(lines)
         + "\n"
     )
