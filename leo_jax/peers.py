@@ -67,6 +67,12 @@ def news_of(
     return {"told": any(a["told"] for a in alive.values()), "end": "; ".join(failed or gone)}
 
 
+def may_be_anothers(error: BaseException) -> bool:
+    """Whether an error may only be what the death of another process looks like here: a connection that broke in a sum."""
+    runtime = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    return runtime and not any(own in str(error) for own in ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"))
+
+
 class Peers:
     """This process's part of the watch, in two threads; a context manager around all that it does in the run.
 
@@ -153,11 +159,14 @@ class Peers:
         if error is None or (isinstance(error, SystemExit) and isinstance(error.code, int | None)):
             self.close()
             return
-        self._closing.set()
         if isinstance(error, SystemExit):
             print(error.code, file=sys.stderr, flush=True)
         else:
             traceback.print_exception(kind, error, trace)
+        if may_be_anothers(error):
+            sys.stderr.flush()
+            time.sleep(self.patience + 2 * PULSE)  # if another one died, the watch says which, and ends this process
+        self._closing.set()
         told = str(error.code if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}")
         self._own["failed"] = told.splitlines()[0] if told else "an error"
         with contextlib.suppress(Exception):

@@ -127,7 +127,7 @@ def test_one_that_falls_silent_ends_the_other(watched):
 
 
 def test_one_that_said_goodbye_ends_nobody(watched):
-    (first, other), ends = watched
+    (_, other), ends = watched
     other.close()
     other._say = lambda: None
     time.sleep(2.5)
@@ -142,6 +142,35 @@ def test_a_store_that_does_not_answer_ends_the_others(watched):
     within(10, lambda: ends)
     answer.set()
     assert "process 0 of 2 has not answered for 1 s" in ends[0][1]
+
+
+class JaxRuntimeError(RuntimeError):
+    """Called as JAX's."""
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_broken_connection_is_put_down_to_the_one_that_died(watched, monkeypatch, dead):
+    """What the survivor's computation says of it names nobody; if nobody died, it is this process's own error."""
+    (first, other), ends = watched
+    left = []
+    monkeypatch.setattr(peers, "_leave", lambda: left.append(first._own["failed"]))
+    within(5, lambda: 1 in first._changed)
+    if dead:
+        other._say = lambda: None
+    error = JaxRuntimeError("FAILED_PRECONDITION: Gloo AllGather failed: Connection closed by peer")
+    first.__exit__(JaxRuntimeError, error, None)
+    if dead:
+        assert "process 1 of 2" in ends[0][1]
+    else:
+        assert left[0].startswith("JaxRuntimeError: FAILED_PRECONDITION")
+        within(5, lambda: ends)
+        assert all(why == f"process 0 ended with {left[0]}" for _, why in ends), "the other is not told why"
+
+
+def test_own_errors_are_told_at_once():
+    assert peers.may_be_anothers(JaxRuntimeError("UNAVAILABLE: connection reset"))
+    assert not peers.may_be_anothers(JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"))
+    assert not peers.may_be_anothers(ValueError("damaged"))
 
 
 def test_how_long_to_wait_is_the_users():
