@@ -22,6 +22,7 @@ def denoiser(batch_size: int, steps: int) -> ConfigDict:
     section.picture_every = 5000
     section.checkpoint_every = 5000
     section.keep = 2  # latest checkpoints kept, beside the best
+    section.resume_skip_batches = 0  # batches passed over so far, to get past those that spoil it: docs/surviving.md
     section.heldout = 1024  # ours: examples of the test split measured at each checkpoint; 0 measures nothing
     return section
 
@@ -64,6 +65,7 @@ def get_config() -> ConfigDict:
     data.augmentation = "none"  # none, vox, taichi or ted, see leo_jax/data/augment.py
     # Ours, unknown in the paper: the two frames of a pair lie a multiple of this apart, consecutive codes exactly this.
     data.stride = 1
+    data.on_corrupt = "raise"  # a damaged record ends the run; "skip" trains on another one in its place, and counts
     data.workers = 4  # processes that read and decode, for each process of the run; 0 uses threads
 
     config.animator = animator = ConfigDict()
@@ -88,6 +90,7 @@ def get_config() -> ConfigDict:
     animator.picture_every = 1000
     animator.checkpoint_every = 2000
     animator.keep = 2  # latest checkpoints kept, beside the best
+    animator.resume_skip_batches = 0  # batches passed over so far, to get past those that spoil it: docs/surviving.md
     animator.heldout_pairs = 256  # ours: pairs of the test split measured at each checkpoint; 0 measures nothing
 
     config.codes = codes = ConfigDict()

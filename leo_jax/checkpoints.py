@@ -5,9 +5,11 @@ Orbax writes it beside its final name and renames it, so a step that is listed i
 writing leaves a `*.orbax-checkpoint-tmp` folder, which the next writer removes.
 """
 
+import contextlib
 import math
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +22,10 @@ PathLike = str | os.PathLike[str]
 
 STATE, DATA = "state", "data"
 SHOWN = 5  # names listed when a checkpoint does not fit
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written; those before are whole."""
 
 
 class Restored(NamedTuple):
@@ -58,6 +64,7 @@ class Checkpoints:
             raise ValueError(f"best_mode is {best_mode!r}: 'min' or 'max'")
         self.directory = _absolute(directory)
         self._best_metric = best_metric
+        self._most = keep_last + (best_metric is not None)  # that are kept
         self._worst = math.inf if best_mode == "min" else -math.inf  # a checkpoint that was not measured
         policies: list[Any] = [preservation_policy.LatestN(keep_last)]
         if best_metric is not None:
@@ -89,7 +96,14 @@ class Checkpoints:
         """Starts to write `state` and `position` as step `step`, and returns once the arrays have been copied.
 
         Of `metrics` only `best_metric` is kept. An earlier write is awaited first, and its failure raised here.
+
+        Raises:
+            CheckpointError: this or the earlier one could not be written.
         """
+        with self._writing(step):
+            self._save(step, state, position, metrics)
+
+    def _save(self, step: int, state: PyTree, position: Mapping[str, Any], metrics: Mapping[str, float] | None) -> None:
         measured = (metrics or {}).get(self._best_metric or "", math.nan)
         value = float(measured) if math.isfinite(measured) else self._worst
         self._manager.save(
@@ -158,8 +172,25 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def wait(self) -> None:
-        """Returns when everything is on disk; raises what a write in the background raised."""
-        self._manager.wait_until_finished()
+        """Returns when everything is on disk. Raises CheckpointError if a write in the background failed."""
+        with self._writing(None):
+            self._manager.wait_until_finished()
+
+    def check_room(self, abstract_state: PyTree) -> None:
+        """Raises CheckpointError if the disk has no room for the checkpoints that are to be kept and the one being written.
+
+        Nothing is known, and nothing raised, of remote folders.
+        """
+        if "://" in self.directory:
+            return
+        size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(abstract_state))
+        missing = max(self._most + 1 - len(self.steps()), 1)
+        free = shutil.disk_usage(self.directory).free
+        if free < missing * size:
+            raise CheckpointError(
+                f"{self.directory} has {free / 1e6:.0f} MB free, and {missing} more checkpoints of {size / 1e6:.0f} MB are to "
+                "lie there: make room, keep fewer (`keep`), or choose another workdir"
+            )
 
     def close(self) -> None:
         """Waits and lets go of threads."""
@@ -168,8 +199,25 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.wait()
+        with contextlib.suppress(Exception) if error is not None else contextlib.nullcontext():
+            self.close()
+
+    @contextlib.contextmanager
+    def _writing(self, step: int | None) -> Iterator[None]:
+        """Turns whatever the libraries below say of a failed write into CheckpointError."""
+        try:
+            yield
+        except Exception as error:
+            whole = sorted(int(path.name) for path in epath.Path(self.directory).iterdir() if path.name.isdigit())
+            left = f"the last whole one is {whole[-1]}" if whole else "there is no other one"
+            what = f"checkpoint {step}" if step is not None else "a checkpoint"
+            raise CheckpointError(
+                f"{what} could not be written to {self.directory} ({_first_line(error)}); {left}, and the same command goes on "
+                "from there: make room, or see that the folder can be written"
+            ) from error
 
     def _existing(self, step: int | None) -> int:
         steps = self.steps()
@@ -180,6 +228,10 @@ class Checkpoints:
         if step not in steps:
             raise FileNotFoundError(f"{self.directory} holds no checkpoint of step {step}, only of {steps}")
         return step
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _absolute(directory: PathLike) -> str:

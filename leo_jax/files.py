@@ -4,10 +4,12 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator
 
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\..+)?")
 PathLike = str | os.PathLike[str]
 
 
@@ -46,6 +48,26 @@ def atomic_write(path: PathLike, content: bytes | str) -> None:
     """Writes `content` (str as UTF-8) to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_leftovers(folder: PathLike) -> None:
+    """Removes what killed processes were writing in `folder`, not below it, under the names that `atomic_path` gives."""
+    folder = pathlib.Path(folder)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def check_writable(folder: PathLike) -> None:
+    """Makes `folder` and writes a little there. Raises OSError, naming it and the way out, if that fails."""
+    try:
+        atomic_write(pathlib.Path(folder) / "probe", bytes(1 << 16))
+        (pathlib.Path(folder) / "probe").unlink()
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{folder} cannot be written ({error.strerror or error}): make room there, or take another folder",
+        ) from error
 
 
 def sha256(path: PathLike) -> str:

@@ -1,5 +1,6 @@
 """Training: `python -m leo_jax.main --config=configs/puppets.py --workdir=DIR [--stages=…] [--config.a.b=value …]`."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from leo_jax import hugepages, processes
+from leo_jax import hugepages, peers, processes
 from leo_jax.config_files import DEFAULT, with_config_found
 
 PATIENCE = 900  # seconds in which all processes have to be there: hosts fetch images and install at their own pace
@@ -26,6 +27,7 @@ _ANIMATOR: Any = flags.DEFINE_string(
     "animator", None, "Folder of a model (`leo convert lia`) whose animator is taken instead of training one."
 )
 _ACCEPT_CHANGES = flags.DEFINE_bool("accept_changes", False, "Go on with results of another config.")
+_VERIFY = flags.DEFINE_bool("verify", False, "Read all data and check every checksum before anything else is done.")
 flags.mark_flag_as_required("workdir")
 
 
@@ -33,10 +35,17 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the config's stages in the workdir."""
     if len(arguments) > 1:
         raise app.UsageError(f"unknown arguments {arguments[1:]}: overrides look like --config.animator.steps=1000")
+    with join_others():
+        train()
+
+
+def train() -> None:
+    """Runs the stages, as the flags say."""
     import jax
 
-    join_others()
     from leo_jax import experiment
+    from leo_jax.data.tfrecord import DamagedRecord
+    from leo_jax.training.meter import NonFiniteError
 
     if jax.process_index() == 0:
         print(f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), {jax.process_count()} process(es)")
@@ -48,8 +57,11 @@ def main(arguments: Sequence[str]) -> None:
     if _PROFILE.value:
         config.profile = _PROFILE.value
     try:
-        folders = experiment.run(config, _WORKDIR.value, accept_changes=_ACCEPT_CHANGES.value)
-    except experiment.ConfigError as error:
+        options = {"accept_changes": _ACCEPT_CHANGES.value, "verify": _VERIFY.value}
+        folders = experiment.run(config, _WORKDIR.value, **options)
+    except (experiment.ConfigError, DamagedRecord, OSError, NonFiniteError) as error:
+        if os.environ.get("LEO_TRACEBACK"):
+            raise
         sys.exit(f"error: {error}")
     if jax.process_index() == 0:
         for name, folder in folders.items():
@@ -57,22 +69,32 @@ def main(arguments: Sequence[str]) -> None:
         print(f"try it: leo animate --model {_WORKDIR.value} --source photo.jpg --driving clip.mp4 --out out.mp4")
 
 
-def join_others() -> None:
-    """Brings the processes of the run together, if there are several; ends this one if they cannot meet."""
+def join_others() -> contextlib.AbstractContextManager[Any]:
+    """Brings the processes of the run together, if there are several; ends this one if they cannot meet.
+
+    What the process does in the run belongs inside the context given (`leo_jax.peers.Peers`).
+    """
     import jax
 
     try:
         processes.preempted_exit(os.environ)  # a wrong one is better known now than when the run is told to stop
+        patience = processes.dead_after(os.environ)
         arguments = processes.joining(os.environ, tpu_hosts=lambda: processes.cloud_tpu_hosts(os.environ))
     except processes.ProcessesError as error:
         sys.exit(f"error: {error}")
     if arguments is not None:
-        jax.distributed.initialize(**arguments, initialization_timeout=PATIENCE)
-    elif jax.process_count() > 1:
+        jax.config.update("jax_enable_preemption_service", False)  # `peers` takes the signals
+        # JAX's own watch is a last resort, for processes whose Python stands still.
+        jax.distributed.initialize(
+            **arguments, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=round(2 * patience)
+        )
+        return peers.join(jax.process_index(), jax.process_count(), patience)
+    if jax.process_count() > 1:
         sys.exit(
             f"error: this host has a part of {jax.device_count()} devices, and nothing says where the others are: set "
             f"{processes.ADDRESS}, {processes.COUNT} and {processes.INDEX} on each"
         )
+    return contextlib.nullcontext()
 
 
 def start(arguments: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ Environment = Mapping[str, str]
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 EXIT = "LEO_PREEMPTED_EXIT"
+DEAD_AFTER = "LEO_DEAD_AFTER"
 PORT = 8476  # of process 0, where nobody names one
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 TPU_LISTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
@@ -170,6 +171,22 @@ def preempted_exit(environment: Environment) -> int:
     if text not in map(str, (0, *range(3, 126))):
         raise ProcessesError(f"{EXIT} is {text!r}: it has to be 0 or a number from 3 to 125")
     return int(text)
+
+
+def dead_after(environment: Environment) -> float:
+    """Seconds without a sign of life after which another process of the run is taken for dead: 60, or LEO_DEAD_AFTER.
+
+    Raises:
+        ProcessesError: the variable is no number from 5 on.
+    """
+    text = environment.get(DEAD_AFTER, "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 5 <= seconds < float("inf"):
+        raise ProcessesError(f"{DEAD_AFTER} is {text!r}: seconds of silence, at least 5")
+    return seconds
 
 
 def _number(environment: Environment, name: str, default: int = 1) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "leo_jax"
 ROWS = [
-    {"files", "config_files", "pages", "progress", "processes", "hugepages"},
+    {"files", "config_files", "pages", "progress", "processes", "peers", "hugepages"},
     {"ops", "video", "checkpoints", "weights"},
     {"data", "models"},
     {"diffusion", "losses", "convert"},

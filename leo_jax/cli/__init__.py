@@ -102,6 +102,20 @@ def reindex(shards: tyro.conf.Positional[tuple[Path, ...]]) -> None:
         print(f"{tfrecord.index_path(str(shard))}: {len(index.offsets)} records")
 
 
+def verify(folders: tyro.conf.Positional[tuple[Path, ...]]) -> None:
+    """Check every byte of prepared data: hashes as in the manifest, checksums of all records and frames.
+
+    Args:
+        folders: that `leo prepare` wrote; codes of a run (WORKDIR/codes) too.
+    """
+    from leo_jax.data.verify import verify as run
+
+    problems = [line for folder in folders for line in run(folder)]
+    if problems:
+        sys.exit("error: " + "\n".join(problems))
+    print(f"{', '.join(map(str, folders))}: whole")
+
+
 def convert(
     kind: tyro.conf.Positional[Literal["lia", "vgg19", "i3d", "face", "reid", "lpips"]],
     checkpoint: Path,
@@ -336,6 +350,7 @@ COMMANDS: Commands = {
     "train": train,
     "prepare": prepare,
     "reindex": reindex,
+    "verify": verify,
     "convert": convert,
     "sample": sample,
     "animate": animate,

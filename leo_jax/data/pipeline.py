@@ -8,6 +8,7 @@ any number of processes, threads and workers, and the position of all of them is
 import dataclasses
 import functools
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -19,9 +20,12 @@ from numpy.typing import DTypeLike
 
 from leo_jax.data import augment, records
 from leo_jax.data.source import TFRecordSource
+from leo_jax.data.tfrecord import DamagedRecord
 
 _POSITION = "global_next_index"
 _PLENTY = 2**40  # batches: more than any run
+SKIPPED = "input_skipped"  # of a batch: which examples stand in for unreadable ones
+TRIES = 100  # others that are tried in place of an unreadable thing
 DICE = 8  # uniform numbers an example may use; a multiple of 4, Philox's block
 
 
@@ -104,6 +108,7 @@ def pairs(
     stride: int = 1,
     workers: int = 0,
     threads: int | None = None,
+    on_corrupt: str = "raise",
 ) -> "Batches":
     """Endless batches of frame pairs, this process's part of each.
 
@@ -118,6 +123,7 @@ def pairs(
       stride: the two frames lie a multiple of this apart.
       workers: processes that read and decode; 0 does it in threads of this one, which is enough for a few cores.
       threads: in each process; default the number of cores over workers, at most 16.
+      on_corrupt: see `Batches`.
 
     Yields:
       {'source', 'driving'}: uint8 (batch_size / process_count, size, size, 3) each.
@@ -130,7 +136,9 @@ def pairs(
             raise ValueError(f"unknown augmentation {augmentation!r}: one of {sorted(augment.AUGMENTATIONS)}")
         augmentation = augment.AUGMENTATIONS[augmentation]
     example = Pair(source, size, augmentation, stride)
-    return Batches(example, batch_size, seed, process_index, process_count, workers=workers, threads=threads)
+    return Batches(
+        example, batch_size, seed, process_index, process_count, workers=workers, threads=threads, on_corrupt=on_corrupt
+    )
 
 
 def fixed(example: Example, number: int, seed: int) -> dict[str, np.ndarray]:
@@ -168,14 +176,21 @@ class Batches:
         *,
         workers: int = 0,
         threads: int | None = None,
+        on_corrupt: str = "raise",
     ):
-        """Every epoch visits all that `example` is drawn from, in a new order."""
+        """Every epoch visits all that `example` is drawn from, in a new order.
+
+        `on_corrupt` is what to do about a damaged record: 'raise' DamagedRecord, or 'skip' it: another one, drawn by the
+        number of the damaged one alone, takes its place, and `input_skipped` of the batch, bool (b,), says where.
+        """
+        if on_corrupt not in ("raise", "skip"):
+            raise ValueError(f"on_corrupt {on_corrupt!r}: 'raise' or 'skip'")
         if batch_size < 1 or batch_size % process_count:
             raise ValueError(f"batch_size {batch_size} is for all {process_count} processes: it must divide by them")
         self._example = example
         self._batch_size, self._seed = batch_size, seed
         self._process_index, self._process_count = process_index, process_count
-        self._workers = workers
+        self._workers, self._skip = workers, on_corrupt == "skip"
         self._threads = threads or max(1, min(16, (os.cpu_count() or 1) // max(workers, 1)))
         self._next = 0
         self._iterator: grain.DatasetIterator | None = None
@@ -199,6 +214,10 @@ class Batches:
         self.close()
         self._next = int(state[_POSITION])
 
+    def skip(self, count: int) -> None:
+        """Passes over the next `count` batches, unread."""
+        self.set_state({_POSITION: self._next + count * self._batch_size})
+
     def close(self) -> None:
         """Stops threads and workers; the next batch starts them again."""
         if self._iterator is not None:
@@ -213,6 +232,7 @@ class Batches:
             stride=self._batch_size,
             first=self._next + self._process_index * local,
             count=local,
+            skip=self._skip,
         )
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self._threads + 1)
         dataset = grain.MapDataset.source(batches).to_iter_dataset(options)
@@ -234,6 +254,7 @@ class _LocalBatches:
     stride: int
     first: int
     count: int
+    skip: bool = False
 
     def __len__(self) -> int:
         return _PLENTY
@@ -241,17 +262,48 @@ class _LocalBatches:
     def __getitem__(self, k: int) -> dict[str, np.ndarray]:
         start, number = self.first + k * self.stride, len(self.example)
         chosen = [record_at(start + row, number, self.seed) for row in range(self.count)]
-        return _stacked(self.example, zip(chosen, throw(self.seed, start, self.count), strict=True), self.count)
+        drawn = zip(chosen, throw(self.seed, start, self.count), strict=True)
+        return _stacked(self.example, drawn, self.count, skip=self.skip)
 
 
 def _stacked(
-    example: Example, drawn: Iterable[tuple[int, Float[np.ndarray, "8"]]], count: int
+    example: Example, drawn: Iterable[tuple[int, Float[np.ndarray, "8"]]], count: int, *, skip: bool = False
 ) -> dict[str, np.ndarray]:
-    """`count` examples, of things and dice, stacked."""
+    """`count` examples, of things and dice, stacked; with `skip`, SKIPPED says which ones are of other things."""
     batch = {name: np.empty((count, *spec.shape), spec.dtype) for name, spec in example.arrays.items()}
+    skipped = np.zeros(count, bool)
     for row, (i, dice) in enumerate(drawn):
-        example.fill(i, dice, {name: array[row, ...] for name, array in batch.items()})
-    return batch
+        out = {name: array[row, ...] for name, array in batch.items()}
+        if skip:
+            skipped[row] = _filled(example, i, dice, out) != i
+        else:
+            example.fill(i, dice, out)
+    return {**batch, SKIPPED: skipped} if skip else batch
+
+
+def _filled(example: Example, i: int, dice: Float[np.ndarray, "8"], out: Mapping[str, np.ndarray]) -> int:
+    """Makes an example of thing i, or of another one if i is damaged; returns which. Raises DamagedRecord in the end."""
+    chosen = i
+    for attempt in range(TRIES):
+        try:
+            example.fill(chosen, dice, out)
+            return chosen
+        except DamagedRecord as error:
+            _tell(str(error))
+            last = error
+        chosen = stand_in(i, attempt, len(example))
+    raise last
+
+
+def stand_in(i: int, attempt: int, number: int) -> int:
+    """Which of `number` things to try in place of i: uniform, so that no neighbour of damage is seen more than others."""
+    return int(np.random.Generator(np.random.Philox(key=[i, attempt])).integers(number))
+
+
+@functools.lru_cache(maxsize=1000)
+def _tell(text: str) -> None:
+    """Says it once."""
+    print(f"left out: {text}", file=sys.stderr, flush=True)
 
 
 def record_at(position: int, num_records: int, seed: int) -> int:

@@ -92,7 +92,8 @@ class TFRecordSource:
 def open_split(directory: PathLike, split: str) -> TFRecordSource:
     """The records of one split of a prepared data set.
 
-    Raises ValueError when `directory` is no finished data set or has no such split.
+    Raises ValueError when `directory` is no finished data set or has no such split, and when a shard or its index is not
+    there, is cut short, or is not the one of the manifest.
     """
     directory = os.fspath(directory)
     found = manifest.load(directory)
@@ -101,4 +102,12 @@ def open_split(directory: PathLike, split: str) -> TFRecordSource:
                          "(run it again, it goes on where it stopped)")  # fmt: skip
     if split not in found.splits:
         raise ValueError(f"{directory} has no split {split!r}; it has {sorted(found.splits)}")
-    return TFRecordSource([storage.join(directory, shard.file) for shard in found.splits[split].shards])
+    shards = found.splits[split].shards
+    source = TFRecordSource([storage.join(directory, shard.file) for shard in shards])
+    for path, index, shard in zip(source.paths, source.indices, shards, strict=True):
+        if (index.size, len(index.offsets)) != (shard.bytes, shard.records):
+            raise ValueError(
+                f"{path} has changed since {manifest.FILE} was written: {len(index.offsets)} records in {index.size} bytes, "
+                f"{shard.records} in {shard.bytes} there; copy the whole folder again, or prepare the data again"
+            )
+    return source

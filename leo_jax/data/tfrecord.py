@@ -93,7 +93,12 @@ def load_index(shard: str) -> Index:
     except (DamagedRecord, KeyError) as error:
         raise ValueError(f"{path} is damaged or of another version: {advice}") from error
     index = Index(**{**values, "size": int(values["size"])})
-    actual = storage.size(shard)
+    try:
+        actual = storage.size(shard)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{shard} is missing, only its index is there: copy it again, or prepare the data again"
+        ) from error
     if actual != index.size:
         raise ValueError(f"{shard} has {actual} bytes, its index was made for {index.size}: the shard is cut short or "
                          f"another one; copy both again, or {advice}")  # fmt: skip

@@ -192,8 +192,7 @@ def check_belongs(out: pathlib.Path, name: str, split: str, paths: list[pathlib.
     if others:
         raise ValueError(f"{out} holds {others[0]} and the like, now {len(paths)} shards are asked for: give the same "
                          f"input and number of shards, another --out, or delete {out}")  # fmt: skip
-    for leftover in out.glob(f".{name}-{split}-*.tmp.*"):
-        leftover.unlink()
+    files.remove_leftovers(out)
 
 
 def update_manifest(

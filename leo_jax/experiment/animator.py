@@ -59,6 +59,7 @@ def animator_batches(config: ConfigDict) -> pipeline.Batches:
         augmentation=data.augmentation,
         stride=data.stride,
         workers=data.workers,
+        on_corrupt=data.on_corrupt,
     )
 
 
@@ -159,6 +160,7 @@ def train_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None
         picture_every=section.picture_every,
         checkpoint_every=section.checkpoint_every,
         keep=section.keep,
+        skip_batches=section.resume_skip_batches,
         best_metric=best,
         profile=profile_of(config),
     )

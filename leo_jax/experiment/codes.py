@@ -1,5 +1,6 @@
 """Stage 'codes' from a config: E over all videos."""
 
+import contextlib
 import json
 import pathlib
 from typing import NamedTuple
@@ -9,11 +10,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from leo_jax import api, files, weights
+from leo_jax import api, files, peers, weights
 from leo_jax.data.manifest import FILE as MANIFEST
 from leo_jax.denoisers import Statistics
 from leo_jax.experiment.marks import Stage, result_of
-from leo_jax.experiment.settings import ConfigError, check_data, code_data, say, speaks, together
+from leo_jax.experiment.settings import ConfigError, alone, check_data, code_data, say, speaks, together
 from leo_jax.training import codes
 from leo_jax.training.state import make_mesh
 
@@ -52,12 +53,16 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
     renderer, local = model.renderer, make_mesh(jax.local_devices())
     encoder = codes.Encoder(renderer.animator, renderer.params, local, per_device=config.codes.batch_size)
     place = {"process_index": jax.process_index(), "process_count": jax.process_count(), "progress": speaks()}
-    codes.write(encoder, data, folder, options, **place)
+    with contextlib.suppress(peers.Interrupted):
+        codes.write(encoder, data, folder, options, **place, check=peers.check)
     together("codes written")
-    if speaks():
+
+    def work() -> None:
         made = codes.finish(data, folder, options)
         counts = [f"{split.frames} codes of {split.records} videos in {name}" for name, split in made.splits.items()]
         say(f"codes: {', '.join(counts)}")
+
+    alone(work)
     together("codes finished")
 
 

@@ -141,6 +141,7 @@ def batches(config: ConfigDict, name: str, workdir: pathlib.Path) -> pipeline.Ba
         jax.process_index(),
         jax.process_count(),
         workers=config.data.workers if images else 0,
+        on_corrupt=config.data.on_corrupt,
     )
 
 
@@ -206,6 +207,7 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh, name: str) -> None
         picture_every=section.picture_every,
         checkpoint_every=section.checkpoint_every,
         keep=section.keep,
+        skip_batches=section.resume_skip_batches,
         best_metric="heldout/loss" if evaluate else None,
         profile=profile_of(config),
     )

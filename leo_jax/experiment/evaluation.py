@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from leo_jax import api, report
 from leo_jax.experiment.marks import Stage, result_of
-from leo_jax.experiment.settings import ConfigError, check_data, code_data, say, speaks
+from leo_jax.experiment.settings import ConfigError, alone, check_data, code_data, say
 from leo_jax.metrics import command
 from leo_jax.metrics.evaluate import NEEDS, Settings
 from leo_jax.metrics.generated import Choices
@@ -35,7 +35,8 @@ def check(config: ConfigDict) -> None:
 
 def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
     """Makes the videos and measures them: JSON, a table and a page. One process does it."""
-    if speaks():
+
+    def work() -> None:
         section = config.evaluate
         evaluation = command.run(
             command.Side(code_data(config), split=section.split),
@@ -49,6 +50,8 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
         )
         paths = report.write(evaluation, folder / RESULT)
         say(f"evaluate: {', '.join(map(str, paths))}")
+
+    alone(work)
 
 
 def stage(config: ConfigDict) -> Stage:

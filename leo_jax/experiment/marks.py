@@ -30,12 +30,13 @@ WHAT = {
 # Fields that a resumed run may change: how long, how often, from where; nothing that a step computes.
 FREE = {
     "model": ("remat",),
-    "data": ("dir", "name", "workers"),
+    "data": ("dir", "name", "workers", "on_corrupt"),
     "animator": ("vgg19", "heldout_pairs", "start_from"),  # the model of start_from itself is an input
 }
 TRAINED = ("animator", "motion", "start", "transition", "first_frame")
 FREE_IN_TRAINED = (
     *("steps", "falloff", "log_every", "picture_every", "checkpoint_every", "keep", "heldout", "remat", "accumulate"),
+    "resume_skip_batches",
 )
 
 

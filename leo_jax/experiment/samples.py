@@ -11,7 +11,7 @@ from leo_jax import api
 from leo_jax.data import augment, manifest, records
 from leo_jax.data.source import open_split
 from leo_jax.experiment.marks import Stage, result_of
-from leo_jax.experiment.settings import ConfigError, check_data, code_data, say, speaks
+from leo_jax.experiment.settings import ConfigError, alone, check_data, code_data, say
 from leo_jax.sampling.samples import write_samples
 
 SHEET = "samples.png"
@@ -38,12 +38,15 @@ def first_images(config: ConfigDict) -> UInt8[np.ndarray, "n h w 3"]:
 
 def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
     """Writes the videos and a contact sheet. One process does it: they are few."""
-    if speaks():
+
+    def work() -> None:
         section = config.sample
         lengths = {"frames": section.frames, "long_frames": section.long_frames}
         model = api.load(folder.parent)
         paths = write_samples(model, first_images(config), folder, **lengths, steps=section.steps, seed=config.seed)
         say(f"sample: {', '.join(path.name for path in paths)}")
+
+    alone(work)
 
 
 def stage(config: ConfigDict) -> Stage:

@@ -1,19 +1,24 @@
 """What all stages read of a config: where the data are, what is allowed; and how they fail and speak."""
 
+import functools
 import os
-from collections.abc import Collection, Sequence
+import zlib
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from leo_jax import peers
 from leo_jax.data import manifest
 from leo_jax.data.puppets import make_dataset
 from leo_jax.training import profiling
 from leo_jax.training.state import make_mesh
+from leo_jax.training.stopping import Preempted
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -37,11 +42,11 @@ def draw_puppets(config: ConfigDict, needed: Collection[str]) -> None:
         ("code_data", "code_puppets", code_data(config)),
     ):
         if name in needed and section in config:
-            if speaks():
-                try:
-                    make_dataset(folder, name=config.data.name, workers=os.cpu_count() or 1, **config[section])
-                except ValueError as error:
-                    raise ConfigError(f"the puppets of config.{section}, in {folder}: {error}") from error
+            arguments = {"name": config.data.name, "workers": os.cpu_count() or 1, **config[section]}
+            try:
+                alone(functools.partial(make_dataset, folder, **arguments))
+            except ValueError as error:
+                raise ConfigError(f"the puppets of config.{section}, in {folder}: {error}") from error
             together(section)
 
 
@@ -107,7 +112,26 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
+def alone(work: Callable[[], Any]) -> None:
+    """The first process does `work`, unless it is told to stop; the others go on to where they wait for it: `together`."""
+    if speaks():
+        peers.alone(work)
+
+
 def together(what: str) -> None:
-    """All processes wait here for each other."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
+    """All processes wait here for each other.
+
+    Raises:
+        Preempted: one of them was told to stop; on all.
+    """
+    if jax.process_count() == 1:
+        return
+    mine = np.asarray([zlib.crc32(what.encode()), peers.told()], np.uint32)
+    names, told = np.asarray(multihost_utils.process_allgather(mine)).reshape(-1, 2).T
+    if len(set(names.tolist())) > 1:
+        raise RuntimeError(
+            f"the processes are at different places, this one at {what!r}: start all with the same flags"
+        )
+    if told.any():
+        say("told to stop; what is finished is kept, the same command goes on from there")
+        raise Preempted

@@ -9,6 +9,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from leo_jax import api, denoisers, files, run_report
+from leo_jax.data import manifest
+from leo_jax.data import verify as verifying
 from leo_jax.experiment import animator, codes, evaluation, marks, samples
 from leo_jax.experiment import denoisers as denoising
 from leo_jax.experiment.animator import ANIMATOR_FILE
@@ -24,6 +26,7 @@ from leo_jax.experiment.settings import (
     speaks,
     together,
 )
+from leo_jax.training.logging import PICTURES
 
 PREPARE = "prepare"  # draws puppets, and has no folder of its own
 SHOWN = 12  # differing fields listed
@@ -49,7 +52,9 @@ def stages_of(config: ConfigDict) -> dict[str, Stage]:
     return {"animator": animator.stage(config), "codes": codes.stage(config), **trained, **last}
 
 
-def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = False) -> dict[str, pathlib.Path]:
+def run(
+    config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = False, verify: bool = False
+) -> dict[str, pathlib.Path]:
     """Runs `config.stages` in `workdir` and returns each one's folder.
 
     Args:
@@ -57,9 +62,11 @@ def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = F
         workdir: the run's folder.
         accept_changes: train networks on from checkpoints of another config or other inputs, and make codes and samples
             anew, which is an error otherwise.
+        verify: read all data and codes and check them before anything else is done.
 
     Raises:
-        ConfigError: the config is impossible, the workdir holds results of another one, or a stage that is needed is missing.
+        ConfigError: the config is impossible, the workdir holds results of another one or cannot be written, data are damaged
+            as far as that can be seen, or a stage that is needed is missing.
         Whatever `training.loop.fit` raises.
     """
     workdir, stages = pathlib.Path(workdir), stages_of(config)
@@ -71,14 +78,18 @@ def run(config: ConfigDict, workdir: files.PathLike, *, accept_changes: bool = F
         stages[name].check(config)
     check_data(config)
     profile_of(config)
+    if config.data.on_corrupt not in ("raise", "skip"):
+        raise ConfigError(f"data.on_corrupt = {config.data.on_corrupt!r}: 'raise' or 'skip'")
     mesh = mesh_of(config)
     check_workdir(config, workdir, stages, selected, accept_changes=accept_changes)
+    check_files(config, workdir, verify=verify)
     draw_puppets(
         config, DATA if PREPARE in config.stages else {need for name in selected for need in stages[name].needs}
     )
     for name in selected:
         run_stage(config, workdir, stages, name, mesh, accept_changes=accept_changes)
     if speaks():
+        files.remove_leftovers(workdir)
         with contextlib.suppress(FileNotFoundError):  # codes alone leave nothing to show
             say(f"report: {run_report.write(workdir, list(stages))}")
     return {name: workdir / name for name in selected}
@@ -151,6 +162,29 @@ def check_workdir(
     raise ConfigError("\n".join([*lines, way]))
 
 
+def check_files(config: ConfigDict, workdir: pathlib.Path, *, verify: bool) -> None:
+    """What lies on disk, before anything is done: the workdir can be written, data and codes are whole.
+
+    Raises:
+        ConfigError: they are not. Only `verify` reads all bytes, in the first process; else indices, sizes and counts are
+            compared with the manifest.
+    """
+    folders = [folder for folder in dict.fromkeys((config.data.dir, code_data(config), workdir / "codes")) if folder]
+    try:
+        if speaks():
+            files.check_writable(workdir)
+        for folder in folders:
+            verifying.check_quickly(folder)
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+    if verify and speaks():
+        for folder in folders:
+            if manifest.load(folder) is not None:
+                if problems := verifying.verify(folder):
+                    raise ConfigError("\n".join(problems))
+                say(f"{folder}: verified")
+
+
 def _differing(folder: pathlib.Path, found: Sequence[str]) -> str:
     more = f"\n  … and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return f"{folder} holds results of another config:\n  " + "\n  ".join(found[:SHOWN]) + more
@@ -192,6 +226,8 @@ def run_stage(
         say(f"{name}: finished before{more}, {folder}")
         return
     if speaks():
+        for place in (folder, folder / PICTURES):
+            files.remove_leftovers(place)
         if changed and not stage.trained:
             say(f"{name}: made anew, for\n  " + "\n  ".join(changed))
             shutil.rmtree(folder)

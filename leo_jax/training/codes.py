@@ -148,8 +148,9 @@ def write(
     process_index: int = 0,
     process_count: int = 1,
     progress: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Writes this process's shards that are not there yet: every `process_count`-th one.
+    """Writes this process's shards that are not there yet: every `process_count`-th one. `check` may end it by raising.
 
     Raises:
         ValueError: `out` holds shards of another animator or of other data; a frame cannot be decoded.
@@ -159,7 +160,7 @@ def write(
     total, left = (sum(job.frames for job in some) for some in (jobs, todo))
     with progress_bar(total, "codes", "frame", initial=total - left, shown=progress) as bar:
         for job in todo:
-            made = _records(encoder, TFRecordSource([job.source]), bar)
+            made = _records(encoder, TFRecordSource([job.source]), bar, check)
             writing.write_shard(job.path, [job.identity], options, iter([made]))
 
 
@@ -200,7 +201,7 @@ def statistics(source: TFRecordSource) -> tuple[Float[np.ndarray, " d"], Float[n
     return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32), round(fps, 6)
 
 
-def _records(encoder: Encoder, source: TFRecordSource, bar: Bar) -> Iterator[writing.Made]:
+def _records(encoder: Encoder, source: TFRecordSource, bar: Bar, check: Callable[[], None]) -> Iterator[writing.Made]:
     """One record for each video of a shard, the pieces of long ones joined."""
     held: collections.deque[tuple[records.VideoRecord, int]] = collections.deque()
 
@@ -212,6 +213,7 @@ def _records(encoder: Encoder, source: TFRecordSource, bar: Bar) -> Iterator[wri
 
     rows = np.zeros((0, encoder.code_dim), np.float32)
     for part in encoder(frames()):
+        check()
         rows = np.concatenate([rows, part])
         bar.update(len(part))
         while held and len(rows) >= held[0][1]:

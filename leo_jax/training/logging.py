@@ -1,5 +1,6 @@
 """What a person sees of a run: a live line, metrics.jsonl, TensorBoard events, pictures. Only process 0 writes."""
 
+import contextlib
 import datetime
 import io
 import json
@@ -111,8 +112,15 @@ class RunLog:
     def _write(self, step: int, values: Mapping[str, float]) -> None:
         """A row of metrics.jsonl, flushed so that a kill cannot lose it, and TensorBoard scalars."""
         numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._metrics.write(json.dumps({"step": step, **numbers}) + "\n")
-        self._metrics.flush()
+        try:
+            self._metrics.write(json.dumps({"step": step, **numbers}) + "\n")
+            self._metrics.flush()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self.workdir / METRICS} cannot be written ({error.strerror}): make room, and the same command goes on from "
+                "the last checkpoint",
+            ) from error
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
@@ -128,8 +136,10 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        # On a full disk the last flush fails too: it must not hide what ended the run.
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
+            self.close()
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:

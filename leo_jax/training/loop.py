@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from leo_jax.checkpoints import Checkpoints
+from leo_jax.data.pipeline import SKIPPED
 from leo_jax.training import profiling
 from leo_jax.training.logging import EVENTS, RunLog
 from leo_jax.training.meter import Meter, NonFiniteError
@@ -41,6 +42,7 @@ def fit(
     picture_every: int = 500,
     checkpoint_every: int = 500,
     keep: int = 2,
+    skip_batches: int = 0,
     best_metric: str | None = None,
     picture_examples: int = 4,
     profile: profiling.Range | None = None,
@@ -61,6 +63,7 @@ def fit(
         picture_every: steps between pictures; 0 for none.
         checkpoint_every: steps between checkpoints, each preceded by `task.evaluate`. One is also made at the end.
         keep: number of latest checkpoints that stay.
+        skip_batches: batches of the input to have been passed over by now, in this start or before the checkpoint.
         best_metric: name in `task.evaluate`'s result; the checkpoint where it was lowest stays too.
         picture_examples: examples a picture shows.
         profile: (start, stop), numbers of finished steps between which the first process traces; in tensorboard/.
@@ -75,18 +78,23 @@ def fit(
     """
     workdir = pathlib.Path(os.path.abspath(workdir))
     with Checkpoints(workdir / "checkpoints", keep_last=keep, best_metric=best_metric) as checkpoints, Stop() as stop:
+        checkpoints.check_room(abstract_state(task, seed, mesh))
         state, position, first = _begin(task, batches, checkpoints, seed, mesh)
+        passed = max(position["passed"], skip_batches)
+        if passed > position["passed"]:
+            batches.skip(passed - position["passed"])
         frozen = jax.device_put(task.frozen, replicated(mesh))
-        train_step, key, meter = compiled_step(task, mesh), root_key(seed), Meter(position)
+        train_step, key, meter = compiled_step(task, mesh), root_key(seed), Meter(position["window"])
 
         def save(step: int, results: dict[str, float]) -> None:
             meter.finish()
             _check_finite(state, step)
-            checkpoints.save(step, state, {"input": batches.get_state(), "window": meter.sums()}, results)
+            where = {"input": batches.get_state(), "window": meter.sums(), "passed": passed}
+            checkpoints.save(step, state, where, results)
 
         active = jax.process_index() == 0
         with (
-            _naming(task, checkpoints),
+            _naming(task, checkpoints, passed),
             RunLog(workdir, step=first, steps=steps, active=active) as log,
             profiling.Tracing(profile, workdir / EVENTS, active=active, say=log.say) as trace,
         ):
@@ -107,7 +115,10 @@ def fit(
                     with meter.waiting():
                         local = _next(batches, step)
                     batch = place_batch(local, mesh)
+                    skipped = batch.pop(SKIPPED, None)
                     state, metrics = train_step(state, frozen, batch, key, np.uint32(step))
+                if skipped is not None:
+                    metrics = {**metrics, SKIPPED: _count(skipped)}
                 done, last = step + 1, step + 1 == steps
                 meter.add(done, metrics, images=jax.tree.leaves(batch)[0].shape[0])
                 log.tick()
@@ -126,12 +137,16 @@ def fit(
 
 
 def _begin(task: Task, batches: Batches, checkpoints: Checkpoints, seed: int, mesh: Mesh) -> tuple[PyTree, PyTree, int]:
-    """(state, the meter's sums, finished steps) of the latest checkpoint, the input set to it; or of a new run."""
+    """(state, position, finished steps) of the latest checkpoint, the input set to it; or of a new run.
+
+    The position has the meter's sums as 'window', and the batches that were passed over as 'passed'.
+    """
+    new = {"window": None, "passed": 0}
     if checkpoints.latest() is None:
-        return init_state(task, seed, mesh), None, 0
+        return init_state(task, seed, mesh), new, 0
     state, position, step = checkpoints.restore(abstract_state(task, seed, mesh))
     batches.set_state(position["input"])
-    return state, position["window"], step
+    return state, {**new, **position}, step
 
 
 def _next(batches: Batches, step: int) -> PyTree:
@@ -139,6 +154,12 @@ def _next(batches: Batches, step: int) -> PyTree:
         return next(batches)
     except StopIteration:
         raise RuntimeError(f"the input ended after {step} steps: training needs one that repeats without end") from None
+
+
+@jax.jit
+def _count(flags: jax.Array) -> jax.Array:
+    """How many are set, on all devices of all processes."""
+    return jnp.sum(flags, dtype=jnp.int32)
 
 
 @jax.jit
@@ -150,12 +171,12 @@ def _all_finite(state: PyTree) -> jax.Array:
 def _check_finite(state: PyTree, step: int) -> None:
     """A step can have finite losses and leave parameters that are not: such a state is never saved."""
     if not _all_finite(state):
-        raise NonFiniteError(f"the state is not finite after step {step}")
+        raise NonFiniteError(f"the state is not finite after step {step}", step)
 
 
 @contextlib.contextmanager
-def _naming(task: Task, checkpoints: Checkpoints) -> Iterator[None]:
-    """Adds to a NonFiniteError what there is to go on from."""
+def _naming(task: Task, checkpoints: Checkpoints, passed: int) -> Iterator[None]:
+    """Adds to a NonFiniteError what there is to go on from, and how."""
     try:
         yield
     except NonFiniteError as error:
@@ -164,7 +185,9 @@ def _naming(task: Task, checkpoints: Checkpoints) -> Iterator[None]:
         good = (
             f"the last good checkpoint is {checkpoints.directory}/{step}" if step else "no checkpoint was saved before"
         )
+        skip = passed + error.step - (step or 0)
         raise NonFiniteError(
-            f"{task.name}: {error}; {good}. The same command would meet the same step again: lower the learning rates "
-            "or change the seed"
+            f"{task.name}: {error}; {good}. The same command would meet the same step again: pass over the batches up to it "
+            f"with --config.{task.name}.resume_skip_batches={skip}, lower the learning rates or change the seed",
+            error.step,
         ) from None

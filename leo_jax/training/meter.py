@@ -9,11 +9,18 @@ from typing import Any, NamedTuple
 
 import jax
 
+from leo_jax.data.pipeline import SKIPPED
+
+COUNTS = (SKIPPED,)  # metrics of which rows have the sum
 LAG = 2  # steps that may be under way while the host reads the metrics of an older one
 
 
 class NonFiniteError(FloatingPointError):
-    """A metric or the state is no longer finite; nothing from that step on was saved."""
+    """A metric or the state is no longer finite after `step`; nothing from that step on was saved."""
+
+    def __init__(self, text: str, step: int) -> None:
+        super().__init__(text)
+        self.step = step
 
 
 class Rate(NamedTuple):
@@ -84,9 +91,9 @@ class Meter:
             self._overlapping.append(seconds)
 
     def row(self) -> dict[str, float]:
-        """Means over the window, which ends here: the next one begins empty."""
+        """Means over the window, which ends here: the next one begins empty. Of COUNTS, sums."""
         self.finish()
-        means = {name: total / self._count for name, total in self._totals.items()}
+        means = {name: total if name in COUNTS else total / self._count for name, total in self._totals.items()}
         self._count, self._totals = 0, {}
         return means
 
@@ -127,7 +134,7 @@ class Meter:
             values = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
             wrong = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
             if wrong:
-                raise NonFiniteError(f"{', '.join(wrong)} at step {step}")
+                raise NonFiniteError(f"{', '.join(wrong)} at step {step}", step)
             for name, value in values.items():
                 self._totals[name] = self._totals.get(name, 0.0) + value
             self._count += 1

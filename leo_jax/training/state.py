@@ -59,6 +59,9 @@ class Batches(Protocol):
     def set_state(self, state: Any) -> None:
         """Goes on from where `get_state` was called."""
 
+    def skip(self, count: int) -> None:
+        """Passes over the next `count` batches."""
+
 
 def make_mesh(devices: Sequence[Any] | None = None, *, data: int = -1, fsdp: int = 1) -> Mesh:
     """Axes 'data' and 'fsdp' over all devices of all processes (or those given): data·fsdp of them.

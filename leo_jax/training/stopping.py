@@ -1,20 +1,28 @@
 """Being told to stop: SIGTERM from a scheduler or a preempted machine, Ctrl-C from a person."""
 
+import itertools
 import os
 import signal
 import threading
 from types import FrameType
 
-import jax
-from jax.experimental import multihost_utils
-
+from leo_jax import peers
 from leo_jax.processes import preempted_exit
+from leo_jax.training.meter import LAG
+
+# The host reads the metrics of a step LAG steps late, and no step's are there before all processes have begun it: no process
+# is further ahead of another than this.
+AHEAD = LAG + 2
+_NUMBERS = itertools.count()  # of trainings: all processes go through the same ones in the same order
 
 
 class Preempted(SystemExit):
-    """The run was told to stop and has saved; the same command goes on. Uncaught, it ends the process with `preempted_exit`."""
+    """The run was told to stop and has saved; the same command goes on. Uncaught, it ends the process with `preempted_exit`.
 
-    def __init__(self, step: int):
+    `step` is the saved one; None when it was not a training that was broken off.
+    """
+
+    def __init__(self, step: int | None = None):
         super().__init__(preempted_exit(os.environ))
         self.step = step
 
@@ -22,22 +30,22 @@ class Preempted(SystemExit):
 class Stop:
     """Inside `with Stop() as stop`, a first SIGTERM or Ctrl-C is only noted; a second one acts as usual.
 
-    With several processes, JAX's preemption service takes SIGTERM to any of them to all, and picks one step for all.
+    With several processes a signal to any of them is one to all, and one step is picked for all (`leo_jax.peers`).
     """
 
     def __init__(self) -> None:
         self._asked = False
         self._handlers: dict[int, object] = {}
+        self._number = next(_NUMBERS)
 
     def reached(self, step: int) -> bool:
         """Whether to stop after `step` finished steps; in a multi-process run every process must ask at every step."""
-        if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self._asked
+        others = peers.current()
+        return self._asked if others is None else others.stops_at(self._number, step, AHEAD)
 
     def __enter__(self) -> "Stop":
-        # Python lets only the main thread handle signals; JAX's service has its own handler for several processes.
-        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
+        # Python lets only the main thread handle signals; with several processes `peers` has its own handler.
+        if threading.current_thread() is threading.main_thread() and peers.current() is None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, self._ask)
         return self

@@ -24,7 +24,11 @@ class Slow(ToyBatches):
 
 def main(*flags):
     given = dict(flag.removeprefix("--").split("=") for flag in flags)
-    join_others()
+    with join_others():
+        train(given)
+
+
+def train(given):
     print(f"process {jax.process_index()} of {jax.process_count()}, {jax.device_count()} devices", flush=True)
     batches = Slow(local=(jax.process_index(), jax.process_count()))
     options = {"log_every": 1, "picture_every": 0, "checkpoint_every": 1000, "seed": 3, "mesh": make_mesh()}

@@ -107,6 +107,9 @@ class Batches:
     def set_state(self, state):
         self.position = state["position"]
 
+    def skip(self, count):
+        self.position += count
+
 
 def run(workdir, mesh, steps):
     """Trains the adversarial task by `fit`, with everything that it does beside."""

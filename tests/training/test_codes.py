@@ -167,3 +167,26 @@ def test_a_dimension_that_never_changes_is_not_divided_by_zero(tmp_path):
     write_dataset(tmp_path, "codes", "train", [1, 2], still, progress=False)
     mean, std, _ = codes.statistics(open_split(tmp_path, "train"))
     assert mean.tolist() == [1.5, 7.0] and std.tolist() == [0.5, 1.0]
+
+
+def test_left_off_in_the_midst_of_a_shard(data, made, tmp_path):
+    """As when the run is told to stop: the shard under way leaves nothing, those before it stay."""
+
+    class Told(Exception):
+        pass
+
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 6:
+            raise Told
+
+    encoder = codes.Encoder(ANIMATOR, random_params(), make_mesh(), per_device=4, threads=2)
+    codes.begin(data, tmp_path)
+    with pytest.raises(Told):
+        codes.write(encoder, data, tmp_path, OPTIONS, progress=False, check=check)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names and all(name in contents(made) for name in names), "part of a shard, or a temporary file"
+    extract(data, tmp_path)
+    assert contents(tmp_path) == contents(made)

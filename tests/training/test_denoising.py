@@ -40,6 +40,9 @@ class ToyBatches:
     def get_state(self):
         return {"position": self.position}
 
+    def skip(self, count):
+        raise NotImplementedError
+
     def set_state(self, state):
         self.position = state["position"]
 

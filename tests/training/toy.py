@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from leo_jax.main import join_others
+from leo_jax.processes import ADDRESS, COUNT, INDEX
 from leo_jax.training.loop import fit
 from leo_jax.training.state import Task, make_mesh
 
@@ -35,6 +37,9 @@ class ToyBatches:
 
     def set_state(self, state):
         self.position = state["position"]
+
+    def skip(self, count):
+        self.position += count
 
 
 def init(key):
@@ -72,8 +77,13 @@ def main(workdir, steps, seconds_per_step=0.0, address=None, index=0, count=1):
     """Trains the toy in `workdir`, printing each step taken, and leaves the final weights in weights-<process>.npy."""
     if address:
         jax.config.update("jax_num_cpu_devices", 2)
-        jax.distributed.initialize(address, num_processes=int(count), process_id=int(index))
-    batches = ToyBatches(local=(int(index), int(count)))
+        os.environ.update({ADDRESS: address, COUNT: str(count), INDEX: str(index)})
+    with join_others():
+        train(workdir, steps, seconds_per_step, int(index), int(count))
+
+
+def train(workdir, steps, seconds_per_step, index, count):
+    batches = ToyBatches(local=(index, count))
     taken = type(batches).__next__
 
     class Slow(ToyBatches):

@@ -1,0 +1,285 @@
+"""The run's other processes while it goes: whether they live, and whether one of them was told to stop.
+
+Each process writes once a second that it lives into the key-value store that JAX keeps in the first process. The first one
+reads what all wrote and publishes what concerns all; so the others read two keys, however many they are. A process that is
+alone has no peers: `told()` is False there.
+"""
+
+import _thread
+import atexit
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Protocol, runtime_checkable
+
+PULSE = 1.0  # seconds between signs of life
+LINGER = 3 * PULSE  # that the first process stays after an error of its own, for the others to hear of it
+_ALIVE, _NEWS, _STOP = "leo/alive/", "leo/news", "leo/stop/"
+
+WAY_OUT = "the same command goes on from the last checkpoint, with these processes or with others"
+
+
+class Interrupted(Exception):
+    """Work that one process does is broken off, because the run was told to stop; files stay whole."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """What is used of JAX's distributed client."""
+
+    def key_value_set(self, key: str, value: str, allow_overwrite: bool = False) -> None:
+        """Writes a value."""
+
+    def key_value_try_get(self, key: str) -> str:
+        """Reads a value; raises where there is none."""
+
+    def key_value_dir_get(self, key: str) -> list[tuple[str, str]]:
+        """All keys that begin so, and their values."""
+
+
+def news_of(
+    alive: Mapping[int, Mapping[str, Any]], silent: Mapping[int, float], count: int, patience: float
+) -> dict[str, Any]:
+    """What all have to know: {'told': whether to stop, 'end': why everybody has to end, or ''}.
+
+    Args:
+        alive: what each process wrote last.
+        silent: seconds since its last sign of life changed.
+        count: processes of the run.
+        patience: seconds of silence after which a process is taken for dead.
+    """
+    failed = [f"process {i} ended with {a['failed']}" for i, a in sorted(alive.items()) if a["failed"]]
+    dead = [i for i, seconds in sorted(silent.items()) if seconds > patience and not alive[i]["ended"]]
+    gone = [
+        f"process {i} of {count} ({alive[i]['host']}) has given no sign of life for {patience:g} s: it was killed, or its "
+        "host is down, hangs or is cut off"
+        for i in dead
+    ]
+    return {"told": any(a["told"] for a in alive.values()), "end": "; ".join(failed or gone)}
+
+
+def may_be_anothers(error: BaseException) -> bool:
+    """Whether an error may only be what the death of another process looks like here: a connection that broke in a sum."""
+    runtime = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    return runtime and not any(own in str(error) for own in ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"))
+
+
+class Peers:
+    """This process's part of the watch, in two threads; a context manager around all that it does in the run.
+
+    SIGTERM and Ctrl-C, however many, are only noted and made known to all (`told`). When another process dies or ends with an
+    error, this one says so and ends with code 1: it may be waiting for the other in a computation that nothing can
+    interrupt. When the body raises, the others are told why, and this process ends without waiting for them.
+
+    Args:
+        store: JAX's distributed client.
+        index: of this process.
+        count: of processes.
+        patience: seconds of silence after which another one is taken for dead.
+    """
+
+    def __init__(self, store: Store, index: int, count: int, patience: float) -> None:
+        self.index, self.count, self.patience = index, count, patience
+        self._store = store
+        self._own: dict[str, Any] = {"pulse": 0, "told": False, "failed": "", "ended": False}
+        self._own["host"] = f"{socket.gethostname()}, pid {os.getpid()}"
+        self._told, self._closing = threading.Event(), threading.Event()
+        self._alone = False
+        self._changed: dict[int, tuple[int, float]] = {}  # pulse of each process, and when it was first seen
+        self._heard = time.monotonic()  # when the store answered last
+        self._stop_steps: dict[int, int] = {}
+
+    def start(self) -> "Peers":
+        """Takes over the signals (in the main thread) and begins the watch."""
+        self._reading, self._writing = socket.socketpair()
+        self._writing.setblocking(False)
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._note)
+        threading.Thread(target=self._watch, daemon=True, name="peers").start()
+        threading.Thread(target=self._guard, daemon=True, name="peers' guard").start()
+        atexit.register(self.close)
+        return self
+
+    def told(self) -> bool:
+        """Whether this or any other process was told to stop."""
+        return self._told.is_set()
+
+    def stops_at(self, training: int, step: int, ahead: int) -> bool:
+        """Whether to stop after `step` finished steps: the same answer on all processes, which must all ask at each step.
+
+        The first process chooses the step, `ahead` after its own; no other one may be that far ahead of it.
+        """
+        if training not in self._stop_steps:
+            key = f"{_STOP}{training}"
+            if self.index == 0 and self.told():
+                self._stop_steps[training] = step + ahead
+                self._store.key_value_set(key, str(step + ahead))
+            elif self.index:
+                with contextlib.suppress(Exception):  # there is none: nobody was told to stop
+                    self._stop_steps[training] = int(self._store.key_value_try_get(key))
+        return step >= self._stop_steps.get(training, step + 1)
+
+    def alone(self, work: Callable[[], Any]) -> None:
+        """Does `work` while the others wait; it is broken off where it is when any of them is told to stop."""
+        self._alone = True
+        try:
+            if self.told():
+                raise Interrupted
+            work()
+        except Interrupted:
+            pass
+        finally:
+            self._alone = False
+
+    def close(self) -> None:
+        """Says goodbye: this process ends, and all is well."""
+        if not self._closing.is_set():
+            self._own["ended"] = True
+            self._closing.set()
+            with contextlib.suppress(Exception):
+                self._say()
+
+    def __enter__(self) -> "Peers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or (isinstance(error, SystemExit) and isinstance(error.code, int | None)):
+            self.close()
+            return
+        if isinstance(error, SystemExit):
+            print(error.code, file=sys.stderr, flush=True)
+        else:
+            traceback.print_exception(kind, error, trace)
+        if may_be_anothers(error):
+            sys.stderr.flush()
+            time.sleep(self.patience + 2 * PULSE)  # if another one died, the watch says which, and ends this process
+        self._closing.set()
+        told = str(error.code if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}")
+        self._own["failed"] = told.splitlines()[0] if told else "an error"
+        with contextlib.suppress(Exception):
+            self._say()
+            if self.index == 0:
+                time.sleep(LINGER)
+        _leave()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._told.set()
+        if self._alone:
+            self._alone = False
+            raise Interrupted
+
+    def _watch(self) -> None:
+        """Pulses, and at once when a signal comes: the main thread may be waiting where it cannot take it."""
+        while True:
+            if select.select([self._reading], [], [], PULSE)[0]:
+                numbers = self._reading.recv(64)
+                if {signal.SIGTERM, signal.SIGINT} & set(numbers):
+                    self._own["told"] = True
+                    self._told.set()
+            with contextlib.suppress(Exception):  # the guard counts the time without an answer
+                self._say()
+                news = self._news()
+                self._heard = time.monotonic()
+                if news["end"] and not self._closing.is_set():
+                    _end(news["end"])
+                if news["told"] and not self.told():
+                    self._told.set()
+                    if self._alone:
+                        _thread.interrupt_main(signal.SIGTERM)  # as if it had come here
+
+    def _say(self) -> None:
+        self._own["pulse"] += 1
+        self._store.key_value_set(f"{_ALIVE}{self.index}", json.dumps(self._own), allow_overwrite=True)
+
+    def _news(self) -> dict[str, Any]:
+        if self.index:
+            try:
+                return json.loads(self._store.key_value_try_get(_NEWS))
+            except Exception as error:
+                if "NOT_FOUND" in str(error):  # the first process has not begun its watch
+                    return {"told": False, "end": ""}
+                raise
+        now = time.monotonic()
+        alive = {int(key.rsplit("/", 1)[1]): json.loads(value) for key, value in self._store.key_value_dir_get(_ALIVE)}
+        for i, said in alive.items():
+            if self._changed.get(i, (None, now))[0] != said["pulse"]:
+                self._changed[i] = said["pulse"], now
+        news = news_of(alive, {i: now - seen for i, (_, seen) in self._changed.items()}, self.count, self.patience)
+        self._store.key_value_set(_NEWS, json.dumps(news), allow_overwrite=True)
+        return news
+
+    def _guard(self) -> None:
+        """Ends this process when the first one, which keeps the store, does not answer; JAX ends it when that one is gone."""
+        awake = time.monotonic()
+        while not self._closing.is_set():
+            time.sleep(PULSE)
+            now = time.monotonic()
+            if now - awake > 5 * PULSE:  # this process itself stood still
+                self._heard = now
+            awake = now
+            if now - self._heard > self.patience and not self._closing.is_set():
+                _end(
+                    f"process 0 of {self.count} has not answered for {self.patience:g} s: its host is down, hangs or is cut off"
+                )
+
+
+_PEERS: Peers | None = None
+
+
+def join(index: int, count: int, patience: float) -> Peers:
+    """Begins the watch over the `count` processes that `jax.distributed.initialize` has brought together."""
+    global _PEERS
+    from jax._src import distributed  # JAX's public modules, as Orbax, have its key-value store from there
+
+    store: Any = distributed.global_state.client
+    _PEERS = Peers(store, index, count, patience).start()
+    return _PEERS
+
+
+def current() -> Peers | None:
+    """The watch of this process, None where it is alone."""
+    return _PEERS
+
+
+def told() -> bool:
+    """Whether this or any other process of a run of several was told to stop."""
+    return _PEERS is not None and _PEERS.told()
+
+
+def check() -> None:
+    """Raises Interrupted if this or any other process of a run of several was told to stop."""
+    if told():
+        raise Interrupted
+
+
+def alone(work: Callable[[], Any]) -> None:
+    """Does what one process does while the others, if there are any, wait; see `Peers.alone`."""
+    if _PEERS is None:
+        work()
+    else:
+        _PEERS.alone(work)
+
+
+def _end(why: str) -> NoReturn:
+    print(f"error: {why}. All have to end; {WAY_OUT}", file=sys.stderr, flush=True)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """Ends at once: what a normal exit does would wait for the others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

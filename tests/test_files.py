@@ -1,0 +1,45 @@
+"""Whole or absent; what killed processes leave is recognised and removed, and nothing else."""
+
+import errno
+import os
+
+import pytest
+
+from leo_jax import files
+
+
+def test_leftovers_are_those_of_atomic_path(tmp_path):
+    kept = [tmp_path / name for name in (".hidden", "a.tmp", ".a.tmp.npz", ".x.12345678.tmpfile", "a.0123abcd.tmp.npz")]
+    for path in kept:
+        path.touch()
+    (tmp_path / "deeper").mkdir()
+    whole = ("a.npz", "conditional-0.mp4", "codes.tfrecord.index", "noname")
+    for name in whole:
+        with files.atomic_path(tmp_path / name) as temporary:
+            temporary.touch()
+        temporary.touch()  # as if its process had been killed
+    files.remove_leftovers(tmp_path)
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {path.name for path in kept} | {"deeper", *whole}
+    files.remove_leftovers(tmp_path / "nowhere")
+
+
+def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
+    files.check_writable(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        OSError, match=r"file/run cannot be written \(Not a directory\): make room there, or take another"
+    ):
+        files.check_writable(tmp_path / "file" / "run")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot be written \(No space left on device\)"):
+        files.check_writable(tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
