@@ -20,6 +20,7 @@ def roofline(**changes):
         "flops": 197e10,
         "model_flops": 98.5e10,
         "bytes": 0.04 * 819e9,
+        "compiler_bytes": 0.05 * 819e9,
         "collectives": {"all-reduce": Traffic(3, 50_000_000, 0.001)},
         "parameter_bytes": {"generator": 4e7},
         "tracing": 20.0,
