@@ -48,7 +48,7 @@ def test_paragraph_says_what_limits_and_what_it_costs():
     text = report.paragraph(roofline(), inputs.Input(3200.0, 76.8e6, 3.8), steps=900_000)
     assert "by bytes: 1600 pairs/s; MFU at most 12.5 %" in text
     assert "3 all-reduce, 50.00 MB" in text
-    assert "10.0 hours, 80 chip-hours at least" in text
+    assert "10 hours, 80 chip-hours at least" in text
     assert "3200 frames/s" in text and "3.8 cores" in text
     assert "DOES NOT FIT" in report.paragraph(roofline(memory=Memory(20 * GB, 0, 0, 0, 0)))
 
