@@ -58,7 +58,7 @@ def remove_leftovers(folder: PathLike) -> None:
             path.unlink(missing_ok=True)
 
 
-def check_writable(folder: PathLike) -> None:
+def check_folder(folder: PathLike) -> None:
     """Makes `folder` and writes a little there. Raises OSError, naming it and the way out, if that fails."""
     try:
         atomic_write(pathlib.Path(folder) / "probe", bytes(1 << 16))

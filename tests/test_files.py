@@ -25,7 +25,7 @@ def test_leftovers_are_those_of_atomic_path(tmp_path):
 
 
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
-    files.check_writable(tmp_path / "new")
+    files.check_folder(tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
 
 
@@ -34,12 +34,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         OSError, match=r"file/run cannot be written \(Not a directory\): make room there, or take another"
     ):
-        files.check_writable(tmp_path / "file" / "run")
+        files.check_folder(tmp_path / "file" / "run")
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"cannot be written \(No space left on device\)"):
-        files.check_writable(tmp_path / "run")
+        files.check_folder(tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []

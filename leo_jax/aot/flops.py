@@ -3,14 +3,21 @@
 from typing import Any
 
 import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
 
 
-def count(jaxpr: Any) -> float:
-    """FLOPs (two a multiply-add) of the convolutions and matrix products in a jaxpr, for its global shapes.
+def count(traced: Any) -> float:
+    """FLOPs (two a multiply-add) of the convolutions and matrix products in a closed jaxpr, for its global shapes.
 
     Inserted zeros of dilated inputs are not counted. Of alternatives (a form for each platform) the one with the least
-    counts: what the other does more is not asked for. Loops count as often as they run; of unknown length, once.
+    counts: what the other does more is not asked for. Loops count as often as they run; of unknown length, once. What no
+    result depends on does not count.
     """
+    needed, _ = dce_jaxpr(traced.jaxpr, [True] * len(traced.jaxpr.outvars))
+    return _count(needed)
+
+
+def _count(jaxpr: Any) -> float:
     total = 0.0
     for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         name = eqn.primitive.name
@@ -24,10 +31,10 @@ def count(jaxpr: Any) -> float:
             sizes = [eqn.invars[0].aval.shape[i] for i in contracted]
             total += 2 * np.prod([*eqn.outvars[0].aval.shape, *sizes], dtype=float)
         elif name == "cond":
-            total += min(count(branch) for branch in eqn.params["branches"])
+            total += min(_count(branch) for branch in eqn.params["branches"])
         else:
             times = eqn.params.get("length", 1) if name == "scan" else 1
-            total += times * sum(count(inner) for inner in _inner(eqn.params))
+            total += times * sum(_count(inner) for inner in _inner(eqn.params))
     return float(total)
 
 

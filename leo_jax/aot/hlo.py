@@ -3,7 +3,7 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
@@ -16,11 +16,10 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _CALLED = re.compile(
     r"\b(?:calls|to_apply|body|condition|branch_computations|called_computations)=\{?([^,}]*(?:, %[^,}]*)*)"
 )
-_RUNS = re.compile(
+RUNS = re.compile(
     r"\b(?:body|condition|branch_computations)=\{?([^,}]*(?:, %[^,}]*)*)"
 )  # of those, what runs by itself
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.+?) ([a-z][\w\-]*)\((.*)$")
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "while", "conditional", "iota"}
 _TRIPS = re.compile(r'known_trip_count"?:? ?\{"?n"?:"?(\d+)"?')
 
 
@@ -34,23 +33,33 @@ class Collective(NamedTuple):
     origin: str
 
 
+class Instruction(NamedTuple):
+    """One operation: its result's name and shape (with layout), the results it takes, and what the line says further on."""
+
+    name: str
+    kind: str
+    shape: str
+    operands: list[str]
+    rest: str
+
+
 def collectives(text: str, devices: int) -> list[Collective]:
     """All collectives of a program's text (`compiled.as_text()`), those in loops with the number of turns.
 
     An asynchronous pair counts once. `bytes` is the size of the reduced, gathered or exchanged array on one device: the
     operand of a reduce-scatter, the result of the others. `group` is how many devices take part together.
     """
-    bodies, entry = _bodies(text)
-    times = _times(bodies, entry)
+    computations, entry = bodies(text)
+    runs = times(computations, entry)
     found = []
-    for name, lines in bodies.items():
+    for name, lines in computations.items():
         for line in lines:
             match = _OPERATION.match(line)
-            if match and times[name]:
+            if match and runs[name]:
                 group = _group(line, devices)
                 size = _size(match[2], match[1], bool(match[3])) * (group if match[2] == "reduce-scatter" else 1)
                 origin = re.search(r'op_name="([^"]*)"', line)
-                found.append(Collective(match[2], size, group, times[name], origin[1] if origin else ""))
+                found.append(Collective(match[2], size, group, runs[name], origin[1] if origin else ""))
     return found
 
 
@@ -73,37 +82,43 @@ def by_kind(found: list[Collective]) -> Mapping[str, tuple[int, int]]:
     return dict(table)
 
 
-def _bodies(text: str) -> tuple[dict[str, list[str]], str]:
+def bodies(text: str) -> tuple[dict[str, list[str]], str]:
     """Computation → its lines, and the name of the one that runs."""
-    bodies: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     entry = name = ""
     for line in text.splitlines():
         head = _COMPUTATION.match(line)
         if head:
             name = head[2]
-            bodies[name] = []
+            found[name] = []
             entry = name if head[1] else entry
         elif line.startswith("}"):
             name = ""
         elif name:
-            bodies[name].append(line)
-    return bodies, entry
+            found[name].append(line)
+    return found, entry
 
 
-def _times(bodies: Mapping[str, list[str]], entry: str, through: re.Pattern[str] = _CALLED) -> dict[str, int]:
+def times(computations: Mapping[str, list[str]], entry: str, through: re.Pattern[str] = _CALLED) -> dict[str, int]:
     """How often each computation runs in one run of the program; a loop of unknown length counts as one turn."""
-    times: dict[str, int] = defaultdict(int)
+    runs: dict[str, int] = defaultdict(int)
 
     def visit(name: str, number: int) -> None:
-        times[name] += number
-        for line in bodies.get(name, ()):
+        runs[name] += number
+        for line in computations.get(name, ()):
             turns = _TRIPS.search(line)
             inner = number * int(turns[1]) if turns and " while(" in line else number
             for called in _called(line, through):
                 visit(called, inner)
 
     visit(entry, 1)
-    return times
+    return runs
+
+
+def instructions(lines: Sequence[str]) -> list[Instruction]:
+    """The operations of a computation, in their order."""
+    found = [match for match in map(_INSTRUCTION.match, lines) if match]
+    return [Instruction(m[1], m[3], m[2], re.findall(r"%([\w.\-]+)", m[4].split("), ")[0]), m[4]) for m in found]
 
 
 def _called(line: str, through: re.Pattern[str]) -> Iterator[str]:
@@ -142,21 +157,3 @@ def _group(line: str, devices: int) -> int:
         sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
         return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']+)'", mesh[2]))
     return devices
-
-
-def bytes_accessed(text: str) -> float:
-    """Bytes that the operations of a program read and write, each whole: for compilers that do not count them.
-
-    What is inside a fusion stays on the chip; a fusion, like any operation, reads its operands and writes its result.
-    """
-    bodies, entry = _bodies(text)
-    times = _times(bodies, entry, through=_RUNS)
-    total = 0.0
-    for name, lines in bodies.items():
-        parsed = [match for match in map(_INSTRUCTION.match, lines) if match] if times[name] else []
-        sizes = {match[1]: _bytes_of(match[2]) for match in parsed}
-        for match in parsed:
-            if match[3] not in _FREE and not match[3].endswith("-done"):
-                operands = re.findall(r"%([\w.\-]+)", match[4].split("), ")[0])
-                total += times[name] * (sizes[match[1]] + sum(sizes.get(operand, 0) for operand in operands))
-    return total

@@ -53,8 +53,9 @@ def paragraph(r: Roofline, wants: Input | None = None, *, steps: int = 0) -> str
     )
     if steps:
         hours = steps * r.bound / 3600
+        chip_hours = _number(hours * r.place.devices)
         lines.append(
-            f"  schedule   {steps} steps: {hours:.1f} hours, {hours * r.place.devices:.0f} chip-hours at least; it will be more"
+            f"  schedule   {steps} steps: {_number(hours)} hours, {chip_hours} chip-hours at least; it will be more"
         )
     if wants and wants.frames:
         lines.append(

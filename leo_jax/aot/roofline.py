@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from leo_jax.aot import flops, hlo
+from leo_jax.aot import flops, hlo, traffic
 from leo_jax.aot.chips import Slice
 from leo_jax.aot.compiling import Compiled
 from leo_jax.experiment.programs import Program
@@ -48,9 +48,11 @@ class Roofline:
         mesh: axis → devices.
         batch_size: examples of the global batch, each called `example`.
         memory: None where the program did not fit, and the compiler said no more.
-        flops: that the compiled program executes, as XLA counts them (model_flops where it does not).
+        flops: that the compiled program executes, as XLA counts them; model_flops where those are more: products with the
+            zeros of a padding, which XLA leaves out, take their time too.
         model_flops: of the mathematics alone.
-        bytes: that operations read from and write to memory.
+        bytes: that operations read from and write to the chip's main memory.
+        compiler_bytes: XLA's own count, which has on-chip memory too; 0 where it gives none.
         collectives: by kind.
         parameter_bytes: of each trained network, in float32.
         tracing: seconds, with lowering.
@@ -66,6 +68,7 @@ class Roofline:
     flops: float
     model_flops: float
     bytes: float
+    compiler_bytes: float
     collectives: dict[str, Traffic]
     parameter_bytes: dict[str, float]
     tracing: float
@@ -113,6 +116,7 @@ class Roofline:
             "flops": self.flops,
             "model_flops": self.model_flops,
             "bytes": self.bytes,
+            "compiler_bytes": self.compiler_bytes,
             "seconds": self.seconds,
             "bound_seconds": self.bound,
             "examples_per_second": self.rate,
@@ -128,12 +132,13 @@ def measure(stage: str, program: Program, place: Slice, mesh: jax.sharding.Mesh,
     """The roofline of a compiled program, from what the compiler says of it and from its text."""
     text = compiled.executable.as_text() or ""
     costs = _costs(compiled.executable)
-    memory = compiled.executable.memory_analysis()
+    if (memory := compiled.executable.memory_analysis()) is None:
+        raise RuntimeError(f"the compiler for {place.topology} says nothing of the memory that {stage} needs")
     model = flops.count(compiled.traced.jaxpr) / place.devices
-    traffic: dict[str, Traffic] = {}
+    links: dict[str, Traffic] = {}
     for one in hlo.collectives(text, place.devices):
-        before = traffic.get(one.kind, Traffic(0, 0, 0.0))
-        traffic[one.kind] = Traffic(
+        before = links.get(one.kind, Traffic(0, 0, 0.0))
+        links[one.kind] = Traffic(
             before.count + one.times,
             before.bytes + one.times * one.bytes,
             before.seconds + hlo.seconds(one, place.link),
@@ -151,10 +156,11 @@ def measure(stage: str, program: Program, place: Slice, mesh: jax.sharding.Mesh,
             memory.temp_size_in_bytes,
             memory.generated_code_size_in_bytes,
         ),
-        costs.get("flops") or model,
+        max(costs.get("flops") or 0.0, model),
         model,
-        costs.get("bytes accessed") or hlo.bytes_accessed(text),
-        traffic,
+        traffic.memory_bytes(text),
+        costs.get("bytes accessed") or 0.0,
+        links,
         {
             name: float(sum(4 * np.prod(x.shape) for x in jax.tree.leaves(tree)))
             for name, tree in program.parameters.items()

@@ -172,7 +172,7 @@ def check_files(config: ConfigDict, workdir: pathlib.Path, *, verify: bool) -> N
     folders = [folder for folder in dict.fromkeys((config.data.dir, code_data(config), workdir / "codes")) if folder]
     try:
         if speaks():
-            files.check_writable(workdir)
+            files.check_folder(workdir)
         for folder in folders:
             verifying.check_quickly(folder)
     except (ValueError, OSError) as error:

@@ -51,5 +51,5 @@ class Discriminator(nn.Module):
         x = Conv(channels[SMALLEST], 3, dtype=self.dtype, name="conv")(x)
         x = jnp.moveaxis(x, 3, 1).reshape(x.shape[0], -1)  # (c, h, w): the order released checkpoints flatten in
         x = EqualLinear(channels[SMALLEST], name="linear")(x)
-        bias = jnp.zeros((channels[SMALLEST],), x.dtype)
+        bias = jnp.zeros((channels[SMALLEST],), jnp.float32)
         return EqualLinear(1, name="logit")(activate(x, bias))[:, 0]

@@ -83,7 +83,7 @@ class ImageHead(nn.Module):
     def __call__(self, warped: Float[Array, "b r r c"]) -> Float[Array, "b r r 3"]:
         c = warped.shape[-1]
         kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, c, 3)) * (1 / np.sqrt(c))
-        rgb = ops.conv(warped, kernel.astype(warped.dtype)).astype(jnp.float32)
+        rgb = ops.conv(warped, kernel).astype(jnp.float32)
         rgb = activate(rgb, self.param("bias", nn.initializers.zeros, (3,)))
         return rgb + self.param("output_bias", nn.initializers.zeros, (3,))[None, None, None, :]
 

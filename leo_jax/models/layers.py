@@ -31,10 +31,30 @@ def scaled(channels: int, width: float) -> int:
     return max(4, round(channels * width))
 
 
+SLOPE, GAIN = 0.2, float(np.sqrt(2))
+
+
+@jax.custom_vjp
 def activate(x: Float[Array, "*dims c"], bias: Float[Array, " c"]) -> Float[Array, "*dims c"]:
-    """sqrt(2) * leaky_relu(x + bias, 0.2)."""
-    x = x + bias.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
-    return nn.leaky_relu(x, 0.2) * jnp.asarray(np.sqrt(2), x.dtype)
+    """sqrt(2) * leaky_relu(x + bias, 0.2), in float32, given in x's type.
+
+    For its gradient only the result is kept, which the next layer keeps anyway; the bias's is a float32 sum.
+    """
+    y = x.astype(jnp.float32) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+    return (nn.leaky_relu(y, SLOPE) * GAIN).astype(x.dtype)
+
+
+def _activate_forward(x: Array, bias: Array) -> tuple[Array, Array]:
+    y = activate(x, bias)
+    return y, y
+
+
+def _activate_backward(y: Array, dy: Array) -> tuple[Array, Array]:
+    dx = dy.astype(jnp.float32) * jnp.where(y >= 0, GAIN, SLOPE * GAIN)
+    return dx.astype(dy.dtype), jnp.sum(dx, axis=tuple(range(dx.ndim - 1)))
+
+
+activate.defvjp(_activate_forward, _activate_backward)
 
 
 class EqualLinear(nn.Module):
@@ -68,7 +88,7 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
-        kernel = (kernel * (1 / np.sqrt(np.prod(shape[:3])))).astype(self.dtype)
+        kernel = kernel * (1 / np.sqrt(np.prod(shape[:3])))
         apply = ops.downsampling_conv if self.down else ops.conv if self.valid else ops.same_conv
         x = apply(x.astype(self.dtype), kernel)
         return activate(x, self.param("bias", nn.initializers.zeros, (self.features,))) if self.activation else x

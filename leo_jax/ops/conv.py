@@ -1,8 +1,8 @@
-"""Convolutions of the animator, in forms whose gradients are quick on every backend.
+"""Convolutions of the animator: XLA's own on accelerators, other forms on the CPU (conv_cpu).
 
-All are built from one primitive, `conv`: stride 1, no padding. The stride-2 transposed convolution is four plain ones, one
-for each parity of the output pixel, so that no inserted zero is multiplied, neither forward nor backward. Kernels are
-(kh, kw, c_in, c_out); arrays (b, h, w, c).
+An accelerator convolves with padding, strides and inserted zeros in one pass over the map, in both directions. Kernels are
+(kh, kw, c_in, c_out), float32 parameters that are rounded to the map's type at use; their gradients are float32 sums.
+Arrays are (b, h, w, c).
 """
 
 import functools
@@ -12,131 +12,96 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from leo_jax.ops import resample
-
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
-
-def precision_of(dtype: jnp.dtype) -> lax.Precision:
-    """Full precision for float32 (a TPU would multiply in bfloat16 otherwise), the fast one for bfloat16."""
-    return lax.Precision.HIGHEST if dtype == jnp.float32 else lax.Precision.DEFAULT
+from leo_jax.ops import conv_cpu, resample
+from leo_jax.ops.conv_cpu import precision_of
+from leo_jax.ops.platforms import Form, by_platform
 
 
-def _xla_conv(x: Array, kernel: Array, stride: int = 1) -> Array:
+def _convolve(x: Array, kernel: Array, stride: int, padding: int, zeros: int) -> Array:
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), "VALID", dimension_numbers=_DIMENSIONS, precision=precision_of(x.dtype)
+        x,
+        kernel.astype(x.dtype),
+        (stride, stride),
+        [(padding, padding)] * 2,
+        lhs_dilation=(zeros + 1, zeros + 1),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision_of(x.dtype),
     )
 
 
-def _kernel_gradient_xla(x: Array, dy: Array, kernel_shape: tuple[int, int], stride: int) -> Array:
-    """XLA's own: a convolution of x with dy, batch and channels exchanged."""
-    shape = (*kernel_shape, x.shape[3], dy.shape[3])
-    return jax.linear_transpose(lambda k: _xla_conv(x, k, stride), jax.ShapeDtypeStruct(shape, x.dtype))(dy)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def xla(x: Array, kernel: Array, stride: int = 1, padding: int = 0, zeros: int = 0) -> Array:
+    """XLA's convolution; `zeros` are inserted between the pixels of x."""
+    return _convolve(x, kernel, stride, padding, zeros)
 
 
-def _kernel_gradient_taps(x: Array, dy: Array, kernel_shape: tuple[int, int], stride: int) -> Array:
-    """Matrix products in place of XLA's form, several times quicker on a CPU: one for each tap, or each row at stride 1.
-
-    A row of taps is one product with the copies of dy that its columns are shifted by side by side: wider, so quicker for
-    few channels, and x is cut into rows alone.
-    """
-    (rows, columns), (_, h, w, c_out), c = kernel_shape, dy.shape, x.shape[3]
-
-    def product(window: Array, of: Array) -> Array:
-        return lax.dot_general(window.reshape(-1, c), of.reshape(-1, of.shape[3]), (((0,), (0,)), ((), ())))
-
-    if stride == 1:
-        shifts = [resample.pad(dy, 2, j, columns - 1 - j) for j in range(columns)]
-        shifted = jnp.concatenate(shifts, axis=3)
-        taps = jnp.stack([product(resample.cut(x, 1, i, h), shifted) for i in range(rows)])
-        return jnp.swapaxes(taps.reshape(rows, c, columns, c_out), 1, 2)
-
-    def tap(i: int, j: int) -> Array:
-        return product(resample.cut(resample.cut(x, 1, i, h, stride), 2, j, w, stride), dy)
-
-    return jnp.stack([jnp.stack([tap(i, j) for j in range(columns)]) for i in range(rows)])
+def _xla_forward(x: Array, kernel: Array, *how: int) -> tuple[Array, tuple[Array, Array]]:
+    return xla(x, kernel, *how), (x, kernel)
 
 
-def _kernel_gradient(x: Array, dy: Array, kernel_shape: tuple[int, int], stride: int) -> Array:
-    forms = [
-        functools.partial(f, kernel_shape=kernel_shape, stride=stride)
-        for f in (_kernel_gradient_taps, _kernel_gradient_xla)
-    ]
-    return lax.platform_dependent(x, dy, cpu=forms[0], default=forms[1])
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv(x: Float[Array, "b h w i"], kernel: Float[Array, "p q i o"], stride: int = 1) -> Float[Array, "b h2 w2 o"]:
-    """Convolution without padding; h2 = (h - p) // stride + 1. A stride of 2 takes 3x3 kernels on odd h and w only."""
-    return _xla_conv(x, kernel, stride)
-
-
-def _conv_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return _xla_conv(x, kernel, stride), (x, kernel)
-
-
-def _conv_backward(stride: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _xla_backward(stride: int, padding: int, zeros: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    """XLA's own derivatives, but the kernel's leaves the float32 that it is summed in, also to other devices."""
     x, kernel = saved
-    p, q = kernel.shape[:2]
-    if stride == 1:
-        padded = jnp.pad(dy, ((0, 0), (p - 1, p - 1), (q - 1, q - 1), (0, 0)))
-        dx = _xla_conv(padded, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
-    else:
-        dx = transposed_conv(dy, jnp.swapaxes(kernel, 2, 3))
-    return dx, _kernel_gradient(x, dy, (p, q), stride)
+    (dx,) = jax.linear_transpose(lambda x: _convolve(x, kernel, stride, padding, zeros), x)(dy)
+    size = kernel.shape[0]
+    ends = [
+        size + stride * (after - 1) - (before - 1) * (zeros + 1) - 1 - padding
+        for before, after in zip(x.shape[1:3], dy.shape[1:3], strict=True)
+    ]
+    dk = lax.conv_general_dilated(
+        x,
+        dy,
+        (1, 1),
+        [(padding, end) for end in ends],
+        lhs_dilation=(zeros + 1, zeros + 1),
+        rhs_dilation=(stride, stride),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),  # of x: pixels summed over take the features' place
+        precision=precision_of(x.dtype),
+        preferred_element_type=jnp.float32,
+    )
+    return dx, dk.astype(kernel.dtype)
 
 
-conv.defvjp(_conv_forward, _conv_backward)
+xla.defvjp(_xla_forward, _xla_backward)
 
 
-def transposed_phases(
-    x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Stride-2 transposed 3x3 convolution, (b, 2h+1, 2w+1, o), as its four parities.
-
-    Returns:
-        ((even-even, even-odd), (odd-even, odd-odd)), rows first; even ones have n + 1 samples, odd ones n.
-    """
-    kernel = kernel[::-1, ::-1]
-    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return (
-        (conv(wide, kernel[0::2, 0::2]), conv(wide[:, :, 1:-1], kernel[0::2, 1:2])),
-        (conv(wide[:, 1:-1], kernel[1:2, 0::2]), conv(x, kernel[1:2, 1:2])),
+@functools.cache
+def _conv(stride: int, padding: int) -> Form:
+    return by_platform(
+        lambda x, kernel: xla(x, kernel, stride, padding),
+        cpu=lambda x, kernel: conv_cpu.padded_conv(x, kernel, stride, padding),
     )
 
 
-def _join(even: Array, odd: Array, axis: int) -> Array:
-    """even[0], odd[0], …, even[n]."""
-    n = odd.shape[axis]
-    body = resample.interleave(resample.cut(even, axis, 0, n), odd, axis)
-    return jnp.concatenate([body, resample.cut(even, axis, n, 1)], axis)
-
-
-def transposed_conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b 2*h+1 2*w+1 o"]:
-    """Stride-2 transposed convolution: out[2i + k] += x[i] @ kernel[k]."""
-    (ee, eo), (oe, oo) = transposed_phases(x, kernel)
-    return _join(_join(ee, eo, 2), _join(oe, oo, 2), 1)
-
-
-def upsampling_conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b 2*h 2*w o"]:
-    """Stride-2 transposed 3x3 convolution, then blur of gain 4 with padding (1, 1), on the parities apart."""
-    (ee, eo), (oe, oo) = transposed_phases(x, kernel)
-    even = resample.interleave(*resample.blur_phases(ee, eo, 2), axis=2)
-    odd = resample.interleave(*resample.blur_phases(oe, oo, 2), axis=2)
-    return resample.interleave(*resample.blur_phases(even, odd, 1), axis=1)
+def conv(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "p p i o"], stride: int = 1, padding: int = 0
+) -> Float[Array, "b h2 w2 o"]:
+    """Convolution of zero-padded x; h2 = (h + 2·padding - p) // stride + 1. A stride of 2 takes 3x3 kernels on odd sizes only."""
+    return _conv(stride, padding)(x, kernel)
 
 
 def same_conv(x: Float[Array, "b h w i"], kernel: Float[Array, "p p i o"]) -> Float[Array, "b h w o"]:
     """Stride-1 convolution with an odd kernel, zero-padded to keep the size."""
-    radius = kernel.shape[0] // 2
-    return conv(jnp.pad(x, ((0, 0), (radius, radius), (radius, radius), (0, 0))) if radius else x, kernel)
+    return conv(x, kernel, padding=kernel.shape[0] // 2)
 
 
 def downsampling_conv(x: Float[Array, "b h w i"], kernel: Float[Array, "p p i o"]) -> Float[Array, "b h//2 w//2 o"]:
     """Blur, then stride-2 convolution: 3x3 with blur padding (2, 2), or 1x1 with (1, 1), where only kept pixels are blurred."""
     if kernel.shape[0] == 1:
         return conv(resample.blur(x, (1, 1), stride=2), kernel)
-    return conv(resample.blur(x, (2, 2)), kernel, 2)
+    return conv(resample.blur(x, (2, 2)), kernel, stride=2)
+
+
+def _upsampling_xla(x: Array, kernel: Array) -> Array:
+    return resample.blur(xla(x, 4 * kernel[::-1, ::-1], 1, 2, 1), (1, 1))
+
+
+_upsampling = by_platform(_upsampling_xla, cpu=conv_cpu.upsampling_conv)
+
+
+def upsampling_conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b 2*h 2*w o"]:
+    """Stride-2 transposed 3x3 convolution (out[2i + k] += x[i] @ kernel[k]), then blur of gain 4 with padding (1, 1)."""
+    return _upsampling(x, kernel)
 
 
 def modulated_conv(
@@ -153,7 +118,7 @@ def modulated_conv(
     The scale factors are computed in float32; the convolution in x's type.
     """
     x = x * style[:, None, None, :].astype(x.dtype)
-    y = (upsampling_conv if upsample else same_conv)(x, kernel.astype(x.dtype))
+    y = (upsampling_conv if upsample else same_conv)(x, kernel)
     if not demodulate:
         return y
     power = jnp.sum(jnp.square(kernel), axis=(0, 1))

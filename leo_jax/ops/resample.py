@@ -1,8 +1,9 @@
 """Resampling with the animator's blur kernel [1, 3, 3, 1] / 8, and the image pyramid of its losses.
 
-Everything here is written as sums of shifted slices or as small matrix products: depthwise convolutions, which the
-originals use, are slow on most backends. Two-fold resampling works on the even and odd samples apart (polyphase), so no
-inserted zero is ever multiplied. Arrays are (b, h, w, c).
+Written as sums of shifted slices or as small matrix products: depthwise convolutions, which the originals use, are slow on
+most backends. Not on a TPU, which would read a large map from memory once for each slice: there the blur is one. Two-fold
+resampling works on the even and odd samples apart (polyphase), so no inserted zero is ever multiplied. Arrays are
+(b, h, w, c).
 """
 
 import functools
@@ -11,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from leo_jax.ops.platforms import Form, by_platform
 
 KERNEL = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 
@@ -35,9 +38,33 @@ def _blur_axis(x: Array, axis: int, padding: tuple[int, int], stride: int) -> Ar
     return near * (taps[1] + taps[2]) + far * (taps[0] + taps[3])
 
 
+def _blur_slices(x: Array, padding: tuple[int, int], stride: int) -> Array:
+    return _blur_axis(_blur_axis(x, 1, padding, stride), 2, padding, stride)
+
+
+def _blur_depthwise(x: Array, padding: tuple[int, int], stride: int) -> Array:
+    channels = x.shape[3]
+    kernel = jnp.broadcast_to(jnp.asarray(np.outer(KERNEL, KERNEL), x.dtype)[:, :, None, None], (4, 4, 1, channels))
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [padding] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=channels,
+        precision=jax.lax.Precision.HIGHEST,  # the kernel is exact in bfloat16, float32 maps are not
+    )
+
+
+@functools.cache
+def _blur(padding: tuple[int, int], stride: int) -> Form:
+    form = lambda blur: functools.partial(blur, padding=padding, stride=stride)
+    return by_platform(form(_blur_slices), tpu=form(_blur_depthwise))
+
+
 def blur(x: Float[Array, "b h w c"], padding: tuple[int, int], stride: int = 1) -> Float[Array, "b h2 w2 c"]:
     """Blurs zero-padded x with the separable kernel; h2 = (h + sum(padding) - 4) // stride + 1."""
-    return _blur_axis(_blur_axis(x, 1, padding, stride), 2, padding, stride)
+    return _blur(padding, stride)(x)
 
 
 def interleave(even: Array, odd: Array, axis: int) -> Array:
@@ -55,9 +82,17 @@ def _upsample_axis(x: Array, axis: int) -> Array:
     return interleave(0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after, axis)
 
 
+def _upsample_phases(x: Array) -> Array:
+    return _upsample_axis(_upsample_axis(x, 1), 2)
+
+
+# A TPU's compiler would fuse the interleaving into a padded convolution that reads it, and fails at that.
+_upsample = by_platform(_upsample_phases, tpu=lambda x: jax.lax.optimization_barrier(_upsample_phases(x)))
+
+
 def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
     """Doubles the resolution: zero insertion, padding (2, 1), blur of gain 4 (flow and image skips of the generator)."""
-    return _upsample_axis(_upsample_axis(x, 1), 2)
+    return _upsample(x)
 
 
 def blur_phases(even: Array, odd: Array, axis: int) -> tuple[Array, Array]:

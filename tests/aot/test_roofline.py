@@ -20,6 +20,7 @@ def roofline(**changes):
         "flops": 197e10,
         "model_flops": 98.5e10,
         "bytes": 0.04 * 819e9,
+        "compiler_bytes": 0.05 * 819e9,
         "collectives": {"all-reduce": Traffic(3, 50_000_000, 0.001)},
         "parameter_bytes": {"generator": 4e7},
         "tracing": 20.0,
@@ -47,7 +48,7 @@ def test_paragraph_says_what_limits_and_what_it_costs():
     text = report.paragraph(roofline(), inputs.Input(3200.0, 76.8e6, 3.8), steps=900_000)
     assert "by bytes: 1600 pairs/s; MFU at most 12.5 %" in text
     assert "3 all-reduce, 50.00 MB" in text
-    assert "10.0 hours, 80 chip-hours at least" in text
+    assert "10 hours, 80 chip-hours at least" in text
     assert "3200 frames/s" in text and "3.8 cores" in text
     assert "DOES NOT FIT" in report.paragraph(roofline(memory=Memory(20 * GB, 0, 0, 0, 0)))
 

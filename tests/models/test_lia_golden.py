@@ -125,7 +125,7 @@ def test_one_adam_step(params, gradients):
     updated = {}
     for network, ratio in (("gen", 4 / 5), ("dis", 16 / 17)):
         tx = optimiser(0.002, ratio)
-        updates, _ = jax.jit(lambda g, p: tx.update(g, tx.init(p)))(gradients[network], params[network])
+        updates, _ = jax.jit(lambda g, p, tx=tx: tx.update(g, tx.init(p)))(gradients[network], params[network])
         updated[network] = jax.tree.map(lambda p, u: np.asarray(p) + np.asarray(u), params[network], updates)
         deltas = as_released(jax.tree.map(np.subtract, updated[network], params[network]), network)
         for name in (k for k in lia.golden() if k.startswith(f"delta/{network}.")):

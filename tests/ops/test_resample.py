@@ -34,6 +34,15 @@ def test_blur_is_its_definition(padding, stride):
     )
 
 
+@pytest.mark.parametrize(("padding", "stride"), [((2, 2), 1), ((1, 1), 2), ((1, 1), 1)])
+def test_both_forms_of_the_blur_agree(padding, stride):
+    x = jnp.asarray(image(8, 6))
+    forms = [lambda x, f=f: f(x, padding, stride) for f in (resample._blur_slices, resample._blur_depthwise)]
+    (one, pull_one), (other, pull_other) = (jax.vjp(form, x) for form in forms)
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    np.testing.assert_allclose(pull_one(one)[0], pull_other(one)[0], atol=1e-6)
+
+
 def test_upsample_is_its_definition():
     x = image(5, 4)
     np.testing.assert_allclose(resample.upsample(jnp.asarray(x)), by_definition(x, 4 * BLUR, (2, 1), up=2), atol=1e-6)

@@ -16,7 +16,7 @@ def draw(*shape, seed=0, low=-1.0, high=1.0):
 
 def by_definition(features, grid):
     """One output pixel at a time."""
-    b, h, w, c = features.shape
+    _, h, w, c = features.shape
     out = np.zeros((*grid.shape[:3], c))
     for place in np.ndindex(grid.shape[:3]):
         x, y = (grid[place].astype(np.float64) + 1) * np.array([w, h]) / 2 - 0.5
@@ -69,7 +69,7 @@ def test_gradients_agree_with_finite_differences(size, argument):
         step = 0.1 / size
         for seed in range(3):
             sign = jnp.sign(draw(*args[argument].shape, seed=10 + seed))
-            shifted = lambda amount: [a + amount * sign if i == argument else a for i, a in enumerate(args)]
+            shifted = lambda amount, sign=sign: [a + amount * sign if i == argument else a for i, a in enumerate(args)]
             change = (float(loss(*shifted(step))) - float(loss(*shifted(-step)))) / (2 * step)
             np.testing.assert_allclose(jnp.sum(gradient * sign), change, rtol=1e-2, atol=2e-2 * size)
 
@@ -87,3 +87,30 @@ def test_coordinates_stay_exact_in_bfloat16():
     assert rough.dtype == jnp.bfloat16
     error = jnp.max(jnp.abs(rough.astype(jnp.float32) - ops.warp(features, grid)))
     assert error < 0.05, f"{error:.3f}: rounded coordinates would be half a pixel off here"
+
+
+@pytest.mark.parametrize("form", [ops._warp_dense, ops._warp_windows])
+@pytest.mark.parametrize(("maps", "grids"), [(2, 2), (1, 1)])
+def test_forms_agree_in_value_and_gradients(form, maps, grids):
+    """Also far outside of the map, on its border, and between uneven sizes."""
+    features = draw(maps, 6, 9, 3)
+    x, y = draw(grids, 7, 5, seed=1, low=-4, high=12), draw(grids, 7, 5, seed=2, low=-4, high=9)
+    x, y = x.at[:, 0].set(-1.0), y.at[:, 1].set(5.0)  # exactly on samples, inside and outside
+    weight = draw(grids, 7, 5, 3, seed=3)
+    results = [
+        jax.value_and_grad(lambda *a, f=f: jnp.sum(f(*a) * weight), argnums=(0, 1, 2))(features, x, y)
+        for f in (ops._warp_gather, form)
+    ]
+    (value, gradients), (other_value, other_gradients) = results
+    np.testing.assert_allclose(other_value, value, atol=1e-4)
+    np.testing.assert_allclose(other_gradients[0], gradients[0], atol=1e-5)
+    away = (np.asarray(x) % 1 > 1e-3) & (np.asarray(y) % 1 > 1e-3)  # on a sample the weights have a kink
+    for got, want in zip(other_gradients[1:], gradients[1:], strict=True):
+        np.testing.assert_allclose(np.asarray(got)[away], np.asarray(want)[away], atol=1e-4)
+
+
+def test_windows_in_bfloat16_keep_their_types():
+    features, x = draw(1, 20, 20, 4).astype(jnp.bfloat16), draw(1, 20, 20, seed=1, low=0, high=19)
+    out, pull = jax.vjp(ops._warp_windows, features, x, x)
+    gradients = pull(out)
+    assert [a.dtype for a in (out, *gradients)] == [jnp.bfloat16, jnp.bfloat16, jnp.float32, jnp.float32]

@@ -35,7 +35,7 @@ class VGG19(nn.Module):
             for i, width in enumerate(widths, 1):
                 kernel = self.param(f"conv{stage}_{i}_kernel", nn.initializers.he_normal(), (3, 3, x.shape[-1], width))
                 bias = self.param(f"conv{stage}_{i}_bias", nn.initializers.zeros, (width,))
-                x = nn.relu(same_conv(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)[None, None, None, :])
+                x = nn.relu(same_conv(x, kernel) + bias.astype(x.dtype)[None, None, None, :])
                 if i == 1:
                     taps.append(x)
         return taps
