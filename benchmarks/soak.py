@@ -31,7 +31,7 @@ TRIAL = 50  # steps after which the rate is taken
 
 
 def command(out: pathlib.Path, every: int, flags: Sequence[str]) -> list[str]:
-    """The training, with a checkpoint and a picture `every` steps."""
+    """The training, with a checkpoint and a picture `every` steps; of two flags of one name the last, from `flags`, holds."""
     section = {"steps": ENDLESS, "log_every": 10, "checkpoint_every": every, "picture_every": every}
     given = [f"--config.animator.{name}={value}" for name, value in section.items()]
     config = [f"--config={ROOT / 'configs' / 'puppets.py'}", f"--config.data.dir={out / 'data'}"]
@@ -124,7 +124,8 @@ def main() -> None:
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
 
-    run(command(out, ENDLESS, options.flags), out / "log", lambda process: last_row(out).get("step", 0) >= TRIAL, 1.0)
+    trial = last_row(out).get("step", 0) + TRIAL  # OUT/run may hold a training that goes on
+    run(command(out, ENDLESS, options.flags), out / "log", lambda process: last_row(out).get("step", 0) >= trial, 1.0)
     batch = json.loads((out / "run" / "animator" / "config.json").read_text())["data"]["batch_size"]
     rate = last_row(out)["images_per_second"]
     every = max(round(rate / batch * 60), 1)
