@@ -33,11 +33,20 @@ TRIAL = 50  # steps after which the rate is taken
 def command(out: pathlib.Path, every: int, flags: Sequence[str]) -> list[str]:
     """The training, with a checkpoint and a picture `every` steps; `flags` take the place of those of their names."""
     section = {"steps": ENDLESS, "log_every": 10, "checkpoint_every": every, "picture_every": every}
-    ours = {"--config": ROOT / "configs" / "puppets.py", "--config.data.dir": out / "data", "--workdir": out / "run"}
+    ours: dict[str, object] = {
+        "--config": ROOT / "configs" / "puppets.py",
+        "--config.data.dir": out / "data",
+        "--workdir": out / "run",
+    }
     ours.update({f"--config.animator.{name}": value for name, value in section.items()})
-    given = {flag.partition("=")[0] for flag in flags}
-    kept = [f"{name}={value}" for name, value in ours.items() if name not in given]
-    return [sys.executable, "-m", "leo_jax.main", "--stages=animator", *kept, *flags]
+    ours.update(flag.split("=", 1) for flag in flags)  # the order stays: --config comes before its fields
+    return [
+        sys.executable,
+        "-m",
+        "leo_jax.main",
+        "--stages=animator",
+        *(f"{name}={value}" for name, value in ours.items()),
+    ]
 
 
 def last_row(out: pathlib.Path) -> Mapping[str, float]:
