@@ -39,9 +39,8 @@ def command(out: pathlib.Path, every: int, flags: Sequence[str]) -> list[str]:
         "--workdir": out / "run",
     }
     ours.update({f"--config.animator.{name}": value for name, value in section.items()})
-    ours.update(
-        {name: value for name, _, value in (flag.partition("=") for flag in flags)}
-    )  # the order stays: --config comes before its fields
+    # The order stays: --config comes before its fields.
+    ours.update({name: value for name, _, value in (flag.partition("=") for flag in flags)})
     return [
         sys.executable,
         "-m",
