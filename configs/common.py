@@ -121,7 +121,8 @@ def get_config() -> ConfigDict:
     sample.steps = 50  # DDIM steps
 
     config.evaluate = evaluate = ConfigDict()  # of the stage 'evaluate', which runs where `stages` names it
-    evaluate.protocol = "styleganv"  # see docs/evaluation.md
+    evaluate.protocol = "styleganv-16f"  # see docs/evaluation.md
+    evaluate.override = ()  # changes of the protocol, such as ("resolution=256",)
     evaluate.metrics = ()  # empty: the protocol's own; 'acd' needs one of the weights below
     evaluate.split = "train"  # of the real side, as in the paper
     evaluate.count = 0  # generated videos; 0: as many as the protocol compares (2048)

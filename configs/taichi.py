@@ -24,4 +24,5 @@ def get_config(size: str = "256") -> ConfigDict:
     config.data.name = "taichi"
     config.data.augmentation = "taichi"
     config.evaluate.protocol = "digan-taichi"
+    config.evaluate.override = () if size == "128" else ("resolution=256",)
     return config

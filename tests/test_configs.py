@@ -8,6 +8,9 @@ import pytest
 from leo_jax import weights
 from leo_jax.denoisers import inputs_of
 from leo_jax.experiment import denoisers
+from leo_jax.metrics import paper
+from leo_jax.metrics.command import parse_overrides
+from leo_jax.metrics.protocols import protocol
 from tests.experiment.tiny import NETWORKS, ROOT, load
 
 NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py"))
@@ -64,6 +67,27 @@ def test_first_frames_attend_at_16_and_8_px(size, levels, attends):
     unet = denoisers.denoiser_of(config, "first_frame").module
     assert (len(unet.multipliers), unet.attention) == (levels, attends)
     assert size // 2 ** (levels - 1) == 8, "the lowest level is not at 8 px"
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        (("faceforensics",), "styleganv-16f"),
+        (("taichi",), "digan-taichi+resolution=256"),
+        (("taichi", "128"), "digan-taichi"),
+    ],
+    ids=str,
+)
+def test_the_stage_evaluate_measures_as_the_papers_tables(variant, name):
+    section = load(*variant).evaluate
+    assert protocol(section.protocol, **parse_overrides(section.override)).name == name
+    assert name in {row.protocol for row in paper.ROWS if row.dataset.startswith(variant[0])}
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=":".join)
+def test_protocols_of_configs_exist(variant):
+    section = load(*variant).evaluate
+    protocol(section.protocol, **parse_overrides(section.override))
 
 
 def network_of(config, name):

@@ -18,11 +18,12 @@ WEIGHTS = ("i3d", "face", "reid")  # files of networks that metrics need
 
 
 def check(config: ConfigDict) -> None:
-    """Raises ConfigError for an unknown protocol or metric, and for weights that are not there."""
+    """Raises ConfigError for an unknown protocol, override or metric, and for weights that are not there."""
     check_data(config)
     section = config.evaluate
     try:
-        metrics = command.resolve(section.metrics or protocol(section.protocol).metrics, _weight_files(config))
+        used = protocol(section.protocol, **command.parse_overrides(section.override))
+        metrics = command.resolve(section.metrics or used.metrics, _weight_files(config))
         for name in sorted({NEEDS[metric] for metric in metrics if metric in NEEDS}):
             command.load_weights(name, _weight_files(config).get(name))
     except (ValueError, FileNotFoundError) as error:
@@ -42,6 +43,7 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
             command.Side(code_data(config), split=section.split),
             command.Side(folder.parent),
             protocol_name=section.protocol,
+            overrides=tuple(section.override),
             metrics=tuple(section.metrics),
             weight_files=_weight_files(config),
             settings=Settings(seed=config.seed, cache=folder / "cache"),

@@ -171,6 +171,7 @@ def test_an_animator_that_is_not_there_is_an_error(tmp_path):
         ("sample", "frames", 0, r"sample.frames = 0"),
         ("codes", "batch_size", 0, r"codes.batch_size = 0"),
         ("evaluate", "protocol", "fvd", r"config.evaluate: no protocol 'fvd'"),
+        ("evaluate", "override", ("size=8",), r"config.evaluate: .*no field \['size'\]"),
         ("evaluate", "metrics", ("acd",), r"config.evaluate: acd needs weights"),
     ],
 )
