@@ -32,6 +32,12 @@ def test_every_command_has_help(name, capsys):
     assert "usage: leo" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["verify", "reindex"])
+def test_nothing_to_check_is_no_success(name):
+    with pytest.raises(SystemExit, match=rf"^error: name the .*leo {name} "):
+        cli.main([name])
+
+
 def test_train_hands_everything_on(monkeypatch):
     seen = []
     monkeypatch.setattr(main, "start", seen.append)
@@ -147,7 +153,7 @@ def test_interruption_is_one_line(monkeypatch, capsys):
 
 def test_bad_input_is_one_line(tmp_path, monkeypatch):
     arguments = ["convert", "lia", "--checkpoint", str(tmp_path / "vox.pt"), "--out", str(tmp_path / "out")]
-    with pytest.raises(SystemExit, match=r"^error: no weights at .*vox\.pt"):
+    with pytest.raises(SystemExit, match=r"^error: no weights at .*vox\.pt\. LIA's authors"):
         cli.main(arguments)
     monkeypatch.setenv("LEO_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError):

@@ -24,8 +24,9 @@ def train(*flags: str) -> None:
     leo train --config=configs/puppets.py --workdir=runs/puppets --config.animator.steps=1000
 
     Args:
-        flags: --config=FILE[:VARIANT], --workdir=DIR, --config.a.b=VALUE, --accept_changes; `leo train --helpfull` lists
-            all.
+        flags: given as they are, without the word flags: --config=FILE[:VARIANT], --workdir=DIR, --config.a.b=VALUE,
+            --stages=motion,sample, --animator=DIR, --accept_changes, --verify, --profile=100:110 (docs/training.md);
+            `leo train --helpfull` lists all.
     """
     from leo_jax.main import start
 
@@ -95,6 +96,8 @@ def reindex(shards: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     Args:
         shards: .tfrecord files that `leo prepare` wrote.
     """
+    if not shards:
+        raise ValueError("name the shards: leo reindex DIR/*.tfrecord")
     from leo_jax.data import tfrecord
 
     for shard in shards:
@@ -108,6 +111,8 @@ def verify(folders: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     Args:
         folders: that `leo prepare` wrote; codes of a run (WORKDIR/codes) too.
     """
+    if not folders:
+        raise ValueError("name the folders: leo verify data/mine")
     from leo_jax.data.verify import verify as run
 
     problems = [line for folder in folders for line in run(folder)]
@@ -197,7 +202,9 @@ def evaluate(
     """Measure generated videos against true ones, under a named protocol whose every choice stands in the result.
 
     leo evaluate --real data/taichi --real_split train --fake samples/ --fake_stride 1 --protocol digan-taichi --out r.json
+
     leo evaluate --real data/taichi --real_split train --fake runs/taichi --protocol digan-taichi --out r.json
+
     leo evaluate --compare a.json b.json --dataset taichi128
 
     Args:

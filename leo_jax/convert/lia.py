@@ -17,6 +17,11 @@ from leo_jax.models.discriminator import Discriminator
 from leo_jax.models.layers import SMALLEST, WIDTHS
 from leo_jax.ops.resample import KERNEL
 
+WHERE = (
+    "LIA's authors link their checkpoints (vox.pt, taichi.pt, ted.pt) in the README of github.com/wyhsirius/LIA: download one, "
+    "then\n  leo convert lia --checkpoint vox.pt --out models/vox"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Converted:

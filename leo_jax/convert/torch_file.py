@@ -37,7 +37,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, Any]:
     try:
         from safetensors.numpy import load_file
     except ImportError as error:
-        raise ImportError(f"reading {path} needs safetensors: pip install 'leo-jax[convert]'") from error
+        raise ImportError(f"reading {path} needs safetensors: pip install -e '.[convert]'") from error
     return dict(load_file(path))
 
 
@@ -45,7 +45,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, Any]:
     try:
         import torch
     except ImportError as error:
-        raise ImportError(f"reading {path} needs PyTorch (CPU is enough): pip install 'leo-jax[convert]'") from error
+        raise ImportError(f"reading {path} needs PyTorch (CPU is enough): pip install -e '.[convert]'") from error
     try:
         # Training arguments stand in released files as a plain namespace; nothing else but tensors is let in.
         with torch.serialization.safe_globals([argparse.Namespace]):
