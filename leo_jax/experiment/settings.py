@@ -61,10 +61,17 @@ def profile_of(config: ConfigDict) -> profiling.Range | None:
 def check_data(config: ConfigDict) -> None:
     """Raises ConfigError unless data.dir is a prepared data set, or puppets will be drawn there."""
     data = config.data
-    if not data.dir or ("puppets" not in config and manifest.load(data.dir) is None):
+    try:
+        there = bool(data.dir) and ("puppets" in config or manifest.load(data.dir) is not None)
+    except ImportError as error:
+        raise ConfigError(f"data.dir = {data.dir!r}: {error}") from error
+    if not there:
+        # What is cropped before it is resized is stored larger.
+        size = max(config.model.size, 256) if data.augmentation == "taichi" else config.model.size
         raise ConfigError(
             f"data.dir = {data.dir!r} is no prepared data set: make one with `leo prepare --videos DIR --out "
-            f"{data.dir or 'OUT'} --size {config.model.size} --name {data.name or 'NAME'}`, or pass --config.data.dir=…"
+            f"{data.dir or 'OUT'} --size {size} --name {data.name or 'NAME'}` (docs/data.md has the whole commands), or pass "
+            "--config.data.dir=…"
         )
     if data.stride < 1:
         raise ConfigError(f"data.stride = {data.stride}: at least 1")

@@ -88,8 +88,8 @@ class Stages:
         if name not in self.names:
             raise FileNotFoundError(
                 f"{self.folder} has no {name} model{_USE.get(name, '')}: there is no {name}/{weights.MODEL_FILE} and no "
-                f"{name}/checkpoints. Train it with `leo train --config=… --workdir={self.folder} --stages={name}`, or give a "
-                f"model that has it. What is here: {', '.join(sorted(self.names)) or 'none of the four denoisers'}"
+                f"{name}/checkpoints. Train it with {self._way(name)}, or give a model that has it. What is "
+                f"here: {', '.join(sorted(self.names)) or 'none of the four denoisers'}"
             )
         about = self._about(name)
         try:
@@ -107,6 +107,12 @@ class Stages:
         statistics = Statistics(*(jnp.asarray(found[part], jnp.float32) for part in Statistics._fields))
         self._check(name, denoiser, statistics)
         return Trained(denoiser, params, statistics)
+
+    def _way(self, name: str) -> str:
+        """The command that trains the stage. A converted or shipped animator is no workdir: a run has to begin with it."""
+        if (self.folder / weights.MODEL_FILE).exists():
+            return f"`leo train --config=… --workdir=WORKDIR --animator={self.folder}` and take WORKDIR as the model"
+        return f"`leo train --config=… --workdir={self.folder} --stages={name}`"
 
     def _check(self, name: str, denoiser: Denoiser, statistics: Statistics) -> None:
         if statistics.mean.shape != (self.code_dim,):

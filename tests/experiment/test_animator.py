@@ -9,7 +9,7 @@ import pytest
 
 from leo_jax import experiment, weights
 from leo_jax.checkpoints import Checkpoints
-from leo_jax.experiment import ConfigError, marks
+from leo_jax.experiment import ConfigError, marks, settings
 from leo_jax.training.logging import read_rows
 from tests.experiment.tiny import load, tiny
 
@@ -60,6 +60,24 @@ def test_unprepared_data_say_how_to_prepare(tmp_path):
     config.stages = ("animator",)
     config.data.dir = str(tmp_path)
     with pytest.raises(ConfigError, match=r"leo prepare --videos DIR --out .* --size 64 --name clips"):
+        experiment.run(config, tmp_path / "run")
+
+
+def test_taichi_is_prepared_larger_than_it_is_trained(tmp_path):
+    config = load("taichi", "128")
+    config.animator.perceptual, config.data.dir = "pyramid_l1", str(tmp_path)
+    with pytest.raises(ConfigError, match=r"leo prepare .* --size 256 --name taichi"):
+        experiment.run(config, tmp_path / "run")
+
+
+def test_a_bucket_without_its_package_is_one_line(tmp_path, monkeypatch):
+    def load_manifest(directory):
+        raise ImportError(f"{directory}: please install gcsfs")
+
+    config = load("clips")
+    config.data.dir = "gs://bucket/clips"
+    monkeypatch.setattr(settings.manifest, "load", load_manifest)
+    with pytest.raises(ConfigError, match=r"data.dir = 'gs://bucket/clips': .*gcsfs"):
         experiment.run(config, tmp_path / "run")
 
 

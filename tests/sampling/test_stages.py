@@ -40,6 +40,14 @@ def test_a_stage_still_training_gives_its_averaged_weights(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, open_at(tmp_path)["start"].params, ema)
 
 
+def test_a_missing_stage_is_trained_in_a_workdir(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no motion model.*--workdir=\S*/run --stages=motion`"):
+        open_at(tmp_path / "run")["motion"]
+    weights.save_model(tmp_path / "vox", {"animator": {}}, {})
+    with pytest.raises(FileNotFoundError, match=r"--workdir=WORKDIR --animator=\S*/vox` and take WORKDIR"):
+        open_at(tmp_path / "vox")["motion"]
+
+
 def test_another_models_stage_is_told(tmp_path):
     sequences, images = tiny_model.networks()["start"], tiny_model.networks(size=32)["first_frame"]
     tiny_model.write_stage(tmp_path / "start", sequences)
