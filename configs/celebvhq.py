@@ -1,7 +1,7 @@
 """CelebV-HQ at 256 px: 35 666 clips of faces.
 
 Paper: LEO (IJCV 2024), table on CelebV-HQ.
-Command: leo prepare --videos celebvhq/videos --out data/celebvhq --size 256 --name celebvhq
+Command: leo prepare --videos celebvhq/processed --name celebvhq --size 256 --skip_bad --out data/celebvhq
          python -m leo_jax.main --config=configs/celebvhq.py --workdir=runs/celebvhq --config.animator.vgg19=vgg19.npz
 Cost: not measured.
 Expected (the paper's, after all stages; lower is better): conditional FVD16 40.2.

@@ -1,8 +1,8 @@
 """FaceForensics at 256 px: 1000 videos of talking faces, cropped by their masks.
 
 Paper: LEO (IJCV 2024), tables on FaceForensics.
-Command: leo prepare --videos FaceForensics_compressed --out data/faceforensics --size 256 --name faceforensics
-             --crop masks:FaceForensics_compressed
+Command: leo prepare --videos FaceForensics_compressed --crop masks:FaceForensics_compressed --name faceforensics
+             --size 256 --skip_bad --out data/faceforensics
          python -m leo_jax.main --config=configs/faceforensics.py --workdir=runs/faceforensics
              --config.animator.vgg19=vgg19.npz
 Cost: not measured.

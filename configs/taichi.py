@@ -1,7 +1,8 @@
 """TaichiHD at 256 px, or 128 with `configs/taichi.py:128`: people doing tai chi, 2815 train and 285 test videos.
 
 Paper: LEO (IJCV 2024), tables on Taichi; the animator's training is LIA's (ICLR 2022).
-Command: leo prepare --videos taichi/videos --out data/taichi --size 256 --name taichi --crop boxes:taichi-metadata.csv
+Command: leo prepare --videos youtube-taichi --crop boxes:taichi-metadata.csv --name taichi --size 256 --skip_bad
+             --out data/taichi
          python -m leo_jax.main --config=configs/taichi.py --workdir=runs/taichi --config.animator.vgg19=vgg19.npz
 Cost: not measured.
 Expected (the paper's, after all stages; lower is better): 128 px unconditional FVD16 100.4 ± 3.1, KVD16 11.4 ± 3.2,

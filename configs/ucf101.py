@@ -1,7 +1,7 @@
 """UCF-101 at 256 px (the size is ours): 101 kinds of action.
 
 Paper: LEO (IJCV 2024), which reports one figure without its protocol.
-Command: leo prepare --videos UCF-101 --out data/ucf101 --size 256 --name ucf101
+Command: leo prepare --videos UCF-101 --name ucf101 --size 256 --out data/ucf101
          python -m leo_jax.main --config=configs/ucf101.py --workdir=runs/ucf101 --config.animator.vgg19=vgg19.npz
 Cost: not measured.
 Expected (the paper's, after all stages; lower is better): FVD16 1356.2, protocol not stated.
