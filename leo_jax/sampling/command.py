@@ -168,6 +168,11 @@ def render(
     if not photos:
         if kept.image is None:
             raise ValueError(f"{codes} holds no image: give one with --image")
+        if len(kept.image) != renderer.animator.size:
+            raise ValueError(
+                f"{codes} holds an image of {len(kept.image)} px, the model's have {renderer.animator.size}: they are another "
+                "model's"
+            )
         photos = [Photo(codes.name.split(".")[0], kept.image, kept.shape or kept.image.shape[:2])]
 
     def planned() -> Iterator[Planned]:

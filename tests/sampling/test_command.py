@@ -169,8 +169,10 @@ def test_what_are_no_codes_is_told(leo, tmp_path):
     (tmp_path / "text.npz").write_text("no")
     np.savez(tmp_path / "wide.npz", codes=np.zeros((5, 20)))
     np.savez(tmp_path / "bare.npz", codes=np.zeros((5, 3)))
+    np.savez(tmp_path / "large.npz", codes=np.zeros((5, 3)), image=np.zeros((32, 32, 3), np.uint8))
     for name, says in (
         ("other", "no array 'codes'"), ("text", "no motion codes"), ("wide", "20 numbers.*have 3"), ("bare", "--image"),
+        ("large", "large.npz holds an image of 32 px.*have 16"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=says):
             command.render(leo.renderer, tmp_path / "o.mp4", codes=tmp_path / f"{name}.npz", progress=False)
