@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\..+)?")
+_URL = re.compile(r"[a-z][a-z0-9+]*:/")  # pathlib makes one slash of two
 PathLike = str | os.PathLike[str]
 
 
@@ -56,6 +57,14 @@ def remove_leftovers(folder: PathLike) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def check_local(folder: PathLike, way_out: str) -> None:
+    """Raises ValueError for a URL such as gs://…, which a path would silently become a local folder of that name."""
+    if _URL.match(os.fspath(folder)):
+        raise ValueError(
+            f"{os.fspath(folder)} is no folder of a file system, and only there files are written: {way_out}"
+        )
 
 
 def check_folder(folder: PathLike) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pathlib
 
 import pytest
 
@@ -27,6 +28,14 @@ def test_leftovers_are_those_of_atomic_path(tmp_path):
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
     files.check_folder(tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/run", pathlib.Path("gs://bucket/run"), "s3://bucket"])
+def test_urls_are_not_taken_for_folders(url):
+    with pytest.raises(ValueError, match=r"^(gs|s3):/.* is no folder .*: mount it"):
+        files.check_local(url, "mount it")
+    for path in ("gs/run", "/mnt/gs:/run", "run:1"):
+        files.check_local(path, "mount it")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):

@@ -105,11 +105,11 @@ def reindex(shards: tyro.conf.Positional[tuple[Path, ...]]) -> None:
         print(f"{tfrecord.index_path(str(shard))}: {len(index.offsets)} records")
 
 
-def verify(folders: tyro.conf.Positional[tuple[Path, ...]]) -> None:
+def verify(folders: tyro.conf.Positional[tuple[str, ...]]) -> None:
     """Check every byte of prepared data: hashes as in the manifest, checksums of all records and frames.
 
     Args:
-        folders: that `leo prepare` wrote; codes of a run (WORKDIR/codes) too.
+        folders: that `leo prepare` wrote, local or gs://; codes of a run (WORKDIR/codes) too.
     """
     if not folders:
         raise ValueError("name the folders: leo verify data/mine")
@@ -118,7 +118,7 @@ def verify(folders: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     problems = [line for folder in folders for line in run(folder)]
     if problems:
         sys.exit("error: " + "\n".join(problems))
-    print(f"{', '.join(map(str, folders))}: whole")
+    print(f"{', '.join(folders)}: whole")
 
 
 def convert(
@@ -164,8 +164,8 @@ def convert(
 
 
 def evaluate(
-    real: Path | None = None,
-    fake: Path | None = None,
+    real: str | None = None,
+    fake: str | None = None,
     protocol: str | None = None,
     metrics: str = "",
     out: Path | None = None,
@@ -208,7 +208,7 @@ def evaluate(
     leo evaluate --compare a.json b.json --dataset taichi128
 
     Args:
-        real: prepared data, or a folder of video files, GIFs, .npz or .npy arrays, or folders of frames.
+        real: prepared data (local or gs://), or a folder of video files, GIFs, .npz or .npy arrays, or folders of frames.
         fake: the same; or a model (a training's workdir, a converted one, the name of a shipped one), which makes its videos
             while they are measured, just as long as the protocol needs. l1, lpips and identity measure how it reconstructs
             the real videos.

@@ -66,11 +66,12 @@ def write_dataset(
       progress: whether to draw a bar.
 
     Raises:
-      ValueError: `out` holds shards of other options, items or another data set; or is being written by somebody else.
+      ValueError: `out` is a URL, holds shards of other options, items or another data set, or is being written by somebody else.
       BadVideo: from `make`. Shards finished before stay, and the next run keeps them.
     """
     if not items:
         raise ValueError(f"split {split!r} of {name} has no items")
+    files.check_local(out, "write a local one and copy it as it is, as with `gcloud storage cp --recursive`")
     out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
     num_shards = min(num_shards or min(-(-len(items) // _ITEMS_PER_SHARD), _MAX_SHARDS), len(items))

@@ -69,6 +69,10 @@ def run(
             as far as that can be seen, or a stage that is needed is missing.
         Whatever `training.loop.fit` raises.
     """
+    try:
+        files.check_local(workdir, "take a --workdir on a file system that all hosts share (docs/launching.md)")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     workdir, stages = pathlib.Path(workdir), stages_of(config)
     unknown = [name for name in config.stages if name not in (PREPARE, *stages)]
     if unknown or not config.stages:

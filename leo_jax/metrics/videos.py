@@ -17,7 +17,7 @@ from jaxtyping import Real
 from PIL import Image, UnidentifiedImageError
 
 from leo_jax import video
-from leo_jax.data import manifest, records, source
+from leo_jax.data import manifest, records, source, storage
 from leo_jax.files import PathLike
 from leo_jax.metrics import ranges
 from leo_jax.video import BadVideo, excused
@@ -119,8 +119,8 @@ def open_videos(
     """Finds the videos at `path`.
 
     Args:
-      path: a prepared data set; or a folder, searched to any depth for video files, .gif, .npz or .npy, and folders of
-        images (each is one video, frames in the order of the numbers in their names); or one such file.
+      path: a prepared data set, local or remote; or a folder, searched to any depth for video files, .gif, .npz or .npy, and
+        folders of images (each is one video, frames in the order of the numbers in their names); or one such file.
       stride: source frames from one stored frame to the next; None is 1, and refused for data prepared at another rate.
       value_range: of float arrays: "0,255", "0,1" or "-1,1"; None detects it, and refuses where it is not certain.
       split: of a prepared data set with several.
@@ -130,11 +130,15 @@ def open_videos(
       BadVideo: a video cannot be used, naming it and the reason.
       ValueError: there are no videos, or the values' range is not certain.
     """
-    path = pathlib.Path(path)
     if on_bad not in ("error", "skip"):
         raise ValueError(f"on_bad={on_bad!r} must be 'error' or 'skip'")
     if stride is not None and stride < 1:
         raise ValueError(f"{path}: a stride of {stride}; it is 1 (its frames are neighbours in the source) or more")
+    if storage.is_remote(str(path)):
+        if (content := manifest.load(path)) is None:
+            raise FileNotFoundError(f"no prepared data at {path}: other videos are read from local folders only")
+        return _prepared(path, content, split, stride)
+    path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no videos at {path}: there is no such file or folder")
     if path.is_dir() and (content := manifest.load(path)) is not None:
@@ -334,7 +338,7 @@ def _array_video(name: str, load: Callable[[], np.ndarray], shape: tuple[int, ..
     return Video(name, *shape[:3], "raw", name, ranges.FloatFrames(name, load))
 
 
-def _prepared(path: pathlib.Path, content: manifest.Manifest, split: str | None, stride: int | None) -> VideoSet:
+def _prepared(path: PathLike, content: manifest.Manifest, split: str | None, stride: int | None) -> VideoSet:
     """The videos of a prepared data set; those of one source are one group."""
     splits = sorted(content.splits)
     if split is None and len(splits) > 1:

@@ -81,6 +81,13 @@ def test_a_bucket_without_its_package_is_one_line(tmp_path, monkeypatch):
         experiment.run(config, tmp_path / "run")
 
 
+def test_a_bucket_is_no_workdir(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"gs://bucket/run is no folder.*--workdir on a file system"):
+        experiment.run(tiny(tmp_path), "gs://bucket/run")
+    assert not list(tmp_path.iterdir()), "a local folder of that name was made"
+
+
 def test_unknown_stages_are_named(tmp_path):
     config = tiny(tmp_path)
     config.stages = ("animator", "dancing")

@@ -1,5 +1,6 @@
 """Videos of every kind read alike, and what cannot be used is refused with its name."""
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -199,6 +200,18 @@ def test_prepared_data(tmp_path):
     np.testing.assert_array_equal(found.videos[1].read([0, 4]), person.frames[[0, 4]])
     np.testing.assert_array_equal(found.videos[1].truth()["identity"], person.identity)
     assert found.fingerprint != videos.open_videos(tmp_path, split="test").fingerprint
+
+
+def test_prepared_data_in_a_bucket(tmp_path):
+    prepared_clip(tmp_path)
+    filesystem = fsspec.filesystem("memory")
+    for file in (tmp_path / "data").iterdir():
+        filesystem.pipe(f"/bucket/evaluated/{file.name}", file.read_bytes())
+    remote, local = videos.open_videos("memory://bucket/evaluated"), videos.open_videos(tmp_path / "data")
+    assert (remote.fingerprint, remote.lengths) == (local.fingerprint, local.lengths)
+    np.testing.assert_array_equal(remote.videos[0].read([13]), local.videos[0].read([13]))
+    with pytest.raises(FileNotFoundError, match=r"no prepared data at memory://bucket/nothing"):
+        videos.open_videos("memory://bucket/nothing")
 
 
 def prepared_clip(tmp_path, **options):
