@@ -5,7 +5,7 @@
 Without --data it makes a small data set of textured frames first. Each round times decoding alone and every
 augmentation one after the other, so that a busy machine slows them alike; the table gives the median rate, and the
 median and range over rounds of the ratio to decoding in the same round: by wall clock, and by the CPU time used (which
-other people's load disturbs less). The aim is 0.7 (issue 2).
+other people's load disturbs less). The aim is 0.7.
 """
 
 import argparse
