@@ -27,7 +27,7 @@ def config(whole, tmp_path, monkeypatch):
     config.stages = ("animator",)
     config.model.update({"size": 16, "width": 1 / 64, "code_dim": 4})
     config.data.batch_size = 8
-    config.animator.update({"perceptual": "pyramid_l1"})
+    config.animator.update({"perceptual": "pyramid_l1", "start_from": ""})
     monkeypatch.setattr(stages, "run_stage", lambda *arguments, **named: print("begun"))
     return config
 
