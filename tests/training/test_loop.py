@@ -18,6 +18,7 @@ from leo_jax.checkpoints import Checkpoints
 from leo_jax.training.logging import RunLog, read_rows
 from leo_jax.training.loop import NonFiniteError, Preempted, fit
 from leo_jax.training.state import init_state, make_mesh
+from leo_jax.training.stopping import Stop
 from tests.training.toy import ToyBatches, step, toy_task, weights_of
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -140,6 +141,40 @@ def test_preempted_is_an_exit_with_code_0(tmp_path):
         run(tmp_path, STEPS, Interrupted())
     assert (caught.value.code, caught.value.step) == (0, 6), "the step during which the signal came is to be finished"
     assert signal.getsignal(signal.SIGINT) is before, "the signal's handler was not given back"
+
+
+def test_sigterm_may_come_again_and_a_second_ctrl_c_acts():
+    with Stop() as stop:
+        for number in (signal.SIGTERM, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert stop.asked and stop.reached(3)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("moment", ["last step", "last save"])
+def test_a_signal_at_the_very_end_is_not_lost(undisturbed, tmp_path, monkeypatch, moment):
+    """What comes after the training must not begin; the same command finds it finished."""
+
+    class Interrupted(ToyBatches):
+        def __next__(self):
+            if moment == "last step" and self.position == STEPS - 1:
+                signal.raise_signal(signal.SIGTERM)
+            return super().__next__()
+
+    def wait(self):
+        if moment == "last save" and self.latest() == STEPS:
+            monkeypatch.undo()
+            signal.raise_signal(signal.SIGTERM)
+        return inner(self)
+
+    inner = Checkpoints.wait
+    monkeypatch.setattr(Checkpoints, "wait", wait)
+    with pytest.raises(Preempted) as caught:
+        run(tmp_path, STEPS, Interrupted())
+    assert caught.value.step == STEPS
+    assert np.array_equal(weights_of(run(tmp_path, STEPS)), undisturbed[1])
+    assert numbers(tmp_path) == numbers(undisturbed[0])
 
 
 def test_exit_code_of_a_preempted_run_can_be_chosen(tmp_path, monkeypatch):
