@@ -88,7 +88,7 @@ def join_others() -> contextlib.AbstractContextManager[Any]:
         jax.distributed.initialize(
             **arguments, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=round(2 * patience)
         )
-        return peers.join(jax.process_index(), jax.process_count(), patience)
+        return peers.join(patience)
     if jax.process_count() > 1:
         sys.exit(
             f"error: this host has a part of {jax.device_count()} devices, and nothing says where the others are: set "
