@@ -89,8 +89,8 @@ def test_extending_a_run_is_exact(undisturbed, tmp_path):
 
 
 def test_killed_run_resumes_exactly(undisturbed, tmp_path):
-    process = start(tmp_path, STEPS, 0.02)
-    wait_for(process, "taking 37")  # between the checkpoints of 30 and 40, rows up to 36 written
+    process = start(tmp_path, STEPS, 0.0, "", 0, 1, 37)
+    wait_for(process, "taking 37")  # where it stands still, between the checkpoints of 30 and 40, rows up to 36 written
     process.send_signal(signal.SIGKILL)
     process.wait()
     written = [row["step"] for row in numbers(tmp_path)]
@@ -117,14 +117,14 @@ def test_leftovers_of_a_killed_save_are_removed(tmp_path):
 
 
 def test_sigterm_saves_and_exits_0(undisturbed, tmp_path):
-    process = start(tmp_path, STEPS, 0.02)
+    process = start(tmp_path, STEPS, 0.2)
     wait_for(process, "taking 13")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate()
     assert process.returncode == 0, output
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
         saved = checkpoints.latest()
-    assert 13 < saved < 40 and f"step {saved} is saved" in output, output
+    assert 13 < saved < STEPS and f"step {saved} is saved" in output, output
     assert np.array_equal(weights_of(run(tmp_path, STEPS)), undisturbed[1]), "a preempted and resumed run differs"
     assert numbers(tmp_path) == numbers(undisturbed[0])
 
@@ -257,10 +257,10 @@ def test_live_line(undisturbed, tmp_path, capsys):
 def test_live_line_says_when_the_input_is_the_limit(tmp_path, capsys):
     class Slow(ToyBatches):
         def __next__(self):
-            time.sleep(0.1)
+            time.sleep(0.3)
             return super().__next__()
 
-    run(tmp_path, 12, Slow())
+    run(tmp_path, 8, Slow())
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert "of the time waits for input: data.workers" in lines[-1], lines
     assert read_rows(tmp_path / "metrics.jsonl")[-1]["input_wait"] > 0.5
@@ -305,7 +305,7 @@ def test_sigterm_to_one_of_two_processes(undisturbed, tmp_path):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
-    processes = [start(tmp_path, STEPS, 0.1, address, index, 2) for index in range(2)]
+    processes = [start(tmp_path, STEPS, 0.2, address, index, 2) for index in range(2)]
     wait_for(processes[0], "taking 13")
     processes[1].send_signal(signal.SIGTERM)
     outputs = [process.communicate()[0] for process in processes]
