@@ -23,19 +23,11 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 
 PULSE = 1.0  # seconds between signs of life
 LINGER = 2 * PULSE  # that a process stays after an error of its own, for the first one to hear of it
-FAREWELL = (
-    5 * PULSE
-)  # that the first one, when all have to end, stays for the others to hear why: JAX ends them with it
+FAREWELL = 5 * PULSE  # that the first one then stays, for the others to hear why they end: JAX ends them with it
 STILL = 5 * PULSE  # between two looks at the others, from which on this process itself stood still
 _ALIVE, _NEWS, _STOP, _MEETING = "leo/alive/", "leo/news", "leo/stop/", "leo/meeting/"
-_SILENT: Mapping[str, Any] = {
-    "pulse": 0,
-    "told": False,
-    "failed": "",
-    "ended": False,
-    "host": "it has never spoken",
-}
 _WEEK = 7 * 24 * 3600 * 1000  # milliseconds that one process may work while the others wait
+_SILENT: Mapping[str, Any] = dict(pulse=0, told=False, failed="", ended=False, host="it has never spoken")
 
 WAY_OUT = "the same command goes on from the last checkpoint, with these processes or with others"
 
@@ -216,9 +208,7 @@ class Peers:
         self._own["failed"] = told.splitlines()[0] if told else "an error"
         with contextlib.suppress(Exception):
             self._say()
-        time.sleep(
-            LINGER if self.index else FAREWELL
-        )  # the watch, which may write something older just now, repeats it
+        time.sleep(LINGER if self.index else FAREWELL)  # the watch, which may be writing something older, repeats it
         _leave()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -240,7 +230,7 @@ class Peers:
                 news = self._news()
                 self._heard = time.monotonic()
                 if news["end"] and not self._closing.is_set():
-                    _end(news["end"], 0.0 if self.index else FAREWELL)
+                    _end(news["end"], FAREWELL if self._is_heard() else 0.0)
                 if news["told"] and not self.told():
                     self._told.set()
                     if self._alone:
@@ -277,6 +267,11 @@ class Peers:
         news = news_of(alive, {i: now - seen for i, (_, seen) in self._changed.items()}, self.count, self.patience)
         self._store.key_value_set(_NEWS, json.dumps(news), allow_overwrite=True)
         return news
+
+    def _is_heard(self) -> bool:
+        """Whether others live that read what this process publishes: the first one, while any other does."""
+        now = time.monotonic()
+        return self.index == 0 and any(i and now - seen <= self.patience for i, (_, seen) in self._changed.items())
 
     def _guard(self) -> None:
         """Ends this process when the first one, which keeps the store, does not answer; JAX ends it when that one is gone."""

@@ -140,6 +140,22 @@ def test_silence_while_nobody_listened_does_not_count(monkeypatch):
     assert not any(ends[:-2]) and "process 1 of 2" in ends[-1], ends
 
 
+def test_the_first_process_stays_for_those_who_hear_it(monkeypatch):
+    """JAX ends the others with it; where the only other one is dead, nobody has to wait."""
+    clock = [100.0]
+    monkeypatch.setattr(peers.time, "monotonic", lambda: clock[0])
+    table = Table()
+    first, second, third = (Peers(table, i, 3, 60.0) for i in range(3))
+    for silent in (1, 2):
+        for _ in range(62):
+            clock[0] += 1
+            for peer in (first, second, third)[: 3 - silent]:
+                peer._say()
+            first._news()
+        assert first._is_heard() == (silent == 1), f"{silent} of 3 are silent"
+    assert not second._is_heard(), "only what the first one publishes is read"
+
+
 def test_one_that_never_spoke_is_missed_too(monkeypatch):
     """It was killed between the meeting of all processes and its first sign of life."""
     clock = [100.0]
