@@ -25,7 +25,7 @@ SHOWN = 5  # names listed when a checkpoint does not fit
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written; those before are whole."""
+    """A checkpoint could not be written, or is damaged; those before are whole."""
 
 
 class Restored(NamedTuple):
@@ -104,16 +104,12 @@ class Checkpoints:
             self._save(step, state, position, metrics)
 
     def _save(self, step: int, state: PyTree, position: Mapping[str, Any], metrics: Mapping[str, float] | None) -> None:
-        measured = (metrics or {}).get(self._best_metric or "", math.nan)
-        value = float(measured) if math.isfinite(measured) else self._worst
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), DATA: ocp.args.JsonSave(dict(position))}),
-            metrics=None
-            if value is None
-            else {self._best_metric: float(value) if math.isfinite(value) else self._worst},
-            force=True,
-        )
+        kept = None
+        if self._best_metric is not None:
+            value = float((metrics or {}).get(self._best_metric, math.nan))
+            kept = {self._best_metric: value if math.isfinite(value) else self._worst}
+        args = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), DATA: ocp.args.JsonSave(dict(position))})
+        self._manager.save(step, args=args, metrics=kept, force=True)
 
     def restore(self, abstract_state: PyTree, step: int | None = None) -> Restored:
         """The checkpoint of `step` (the latest when None), its arrays placed as `abstract_state`'s shardings say.
@@ -125,15 +121,14 @@ class Checkpoints:
         Raises:
             FileNotFoundError: there is no such checkpoint.
             ValueError: the arrays' names, shapes or types are not `abstract_state`'s; the first ones are listed.
+            CheckpointError: the checkpoint is damaged.
         """
         step = self._existing(step)
-        saved = self._manager.item_metadata(step)[STATE]
-        _check_same_arrays(f"{self.directory}/{step}", saved, abstract_state)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract_state), DATA: ocp.args.JsonRestore()}),
-        )
-        return Restored(restored[STATE], restored[DATA], step)
+        _check_same_arrays(f"{self.directory}/{step}", self._arrays(step), abstract_state)
+        args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract_state), DATA: ocp.args.JsonRestore()})
+        with self._reading(step):
+            restored = self._manager.restore(step, args=args)
+            return Restored(restored[STATE], dict(restored[DATA]), step)
 
     def restore_part(self, abstract_part: PyTree, step: int | None = None) -> PyTree:
         """Only the arrays named in `abstract_part`, a dict with some branches of the saved state (say, the parameters).
@@ -143,10 +138,10 @@ class Checkpoints:
         Raises:
             FileNotFoundError: there is no such checkpoint.
             ValueError: an array of `abstract_part` is not in the checkpoint or has another shape or type.
+            CheckpointError: the checkpoint is damaged.
         """
         step = self._existing(step)
-        saved = self._manager.item_metadata(step)[STATE]
-        _check_same_arrays(f"{self.directory}/{step}", saved, abstract_part, partly=True)
+        _check_same_arrays(f"{self.directory}/{step}", self._arrays(step), abstract_part, partly=True)
         args = ocp.args.PyTreeRestore(
             abstract_part,
             restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_part),
@@ -154,7 +149,8 @@ class Checkpoints:
         )
         handlers = {STATE: ocp.PyTreeCheckpointHandler()}  # the standard handler reads all or nothing
         options = ocp.CheckpointManagerOptions(create=False)
-        with ocp.CheckpointManager(self.directory, item_handlers=handlers, options=options) as reader:
+        manager = ocp.CheckpointManager(self.directory, item_handlers=handlers, options=options)
+        with manager as reader, self._reading(step):
             return reader.restore(step, args=ocp.args.Composite(**{STATE: args}))[STATE]
 
     def latest(self) -> int | None:
@@ -218,6 +214,27 @@ class Checkpoints:
                 f"{what} could not be written to {self.directory} ({_first_line(error)}); {left}, and the same command goes on "
                 "from there: make room, or see that the folder can be written"
             ) from error
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Says which checkpoint it is that the libraries below cannot read, and what there is instead."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            before = [other for other in self.steps() if other < step]
+            left = f"goes on from {before[-1]}" if before else "begins anew"
+            raise CheckpointError(
+                f"{self.directory}/{step} cannot be read ({_first_line(error)}): if it is damaged, delete it, and the same "
+                f"command {left}"
+            ) from error
+
+    def _arrays(self, step: int) -> PyTree:
+        """What stands in a checkpoint about its arrays."""
+        with self._reading(step):
+            saved = self._manager.item_metadata(step)[STATE]
+            if saved is None:
+                raise ValueError("nothing there says which arrays it holds")
+            return saved
 
     def _existing(self, step: int | None) -> int:
         steps = self.steps()

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pathlib
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary = _beside(path)
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -51,12 +52,25 @@ def atomic_write(path: PathLike, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def remove_folder(folder: PathLike) -> None:
+    """Removes `folder` with all that is in it: for whoever looks, or is left by a kill, it is there whole or not at all."""
+    folder = pathlib.Path(folder)
+    temporary = _beside(folder)
+    folder.rename(temporary)
+    shutil.rmtree(temporary)
+
+
 def remove_leftovers(folder: PathLike) -> None:
-    """Removes what killed processes were writing in `folder`, not below it, under the names that `atomic_path` gives."""
+    """Removes what killed processes were writing or removing in `folder`, not below it, under the names given here."""
     folder = pathlib.Path(folder)
     for path in folder.iterdir() if folder.is_dir() else ():
         if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _beside(path: pathlib.Path) -> pathlib.Path:
+    """A new temporary name in the same folder, with the same suffix."""
+    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
 
 
 def check_local(folder: PathLike, way_out: str) -> None:

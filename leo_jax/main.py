@@ -84,11 +84,10 @@ def join_others() -> contextlib.AbstractContextManager[Any]:
         sys.exit(f"error: {error}")
     if arguments is not None:
         jax.config.update("jax_enable_preemption_service", False)  # `peers` takes the signals
-        # JAX's own watch is a last resort, for processes whose Python stands still.
-        jax.distributed.initialize(
-            **arguments, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=round(2 * patience)
-        )
-        return peers.join(jax.process_index(), jax.process_count(), patience)
+        # JAX's own watch is a last resort, for processes whose Python stands still; it must not come before the other's words.
+        silence = round(2 * patience) + 30
+        jax.distributed.initialize(**arguments, initialization_timeout=PATIENCE, heartbeat_timeout_seconds=silence)
+        return peers.join(patience)
     if jax.process_count() > 1:
         sys.exit(
             f"error: this host has a part of {jax.device_count()} devices, and nothing says where the others are: set "

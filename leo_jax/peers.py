@@ -22,14 +22,21 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 PULSE = 1.0  # seconds between signs of life
-LINGER = 3 * PULSE  # that the first process stays after an error of its own, for the others to hear of it
-_ALIVE, _NEWS, _STOP = "leo/alive/", "leo/news", "leo/stop/"
+LINGER = 2 * PULSE  # that a process stays after an error of its own, for the first one to hear of it
+FAREWELL = 5 * PULSE  # that the first one then stays, for the others to hear why they end: JAX ends them with it
+STILL = 5 * PULSE  # between two looks at the others, from which on this process itself stood still
+_ALIVE, _NEWS, _STOP, _MEETING = "leo/alive/", "leo/news", "leo/stop/", "leo/meeting/"
+_WEEK = 7 * 24 * 3600 * 1000  # milliseconds that one process may work while the others wait
+_SILENT: Mapping[str, Any] = dict(pulse=0, told=False, failed="", ended=False, host="it has never spoken")
 
 WAY_OUT = "the same command goes on from the last checkpoint, with these processes or with others"
 
 
-class Interrupted(Exception):
-    """Work that one process does is broken off, because the run was told to stop; files stay whole."""
+class Interrupted(BaseException):
+    """Work that one process does is broken off, because the run was told to stop; files stay whole.
+
+    It can come anywhere in that work, as KeyboardInterrupt does, and is no Exception for the same reason.
+    """
 
 
 @runtime_checkable
@@ -44,6 +51,9 @@ class Store(Protocol):
 
     def key_value_dir_get(self, key: str) -> list[tuple[str, str]]:
         """All keys that begin so, and their values."""
+
+    def wait_at_barrier(self, barrier_id: str, timeout_in_ms: int) -> None:
+        """Waits for all processes."""
 
 
 def news_of(
@@ -67,10 +77,14 @@ def news_of(
     return {"told": any(a["told"] for a in alive.values()), "end": "; ".join(failed or gone)}
 
 
-def may_be_anothers(error: BaseException) -> bool:
-    """Whether an error may only be what the death of another process looks like here: a connection that broke in a sum."""
-    runtime = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
-    return runtime and not any(own in str(error) for own in ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"))
+def may_be_anothers(error: BaseException | None) -> bool:
+    """Whether an error, or what it came of, may only be what the death of another process looks like: a broken connection."""
+    while error is not None:
+        runtime = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+        if runtime and not any(own in str(error) for own in ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class Peers:
@@ -90,13 +104,15 @@ class Peers:
     def __init__(self, store: Store, index: int, count: int, patience: float) -> None:
         self.index, self.count, self.patience = index, count, patience
         self._store = store
-        self._own: dict[str, Any] = {"pulse": 0, "told": False, "failed": "", "ended": False}
-        self._own["host"] = f"{socket.gethostname()}, pid {os.getpid()}"
+        self._own: dict[str, Any] = {**_SILENT, "host": f"{socket.gethostname()}, pid {os.getpid()}"}
         self._told, self._closing = threading.Event(), threading.Event()
         self._alone = False
-        self._changed: dict[int, tuple[int, float]] = {}  # pulse of each process, and when it was first seen
-        self._heard = time.monotonic()  # when the store answered last
+        self._heard = self._looked = time.monotonic()  # when the store answered, and when the others were looked at
+        self._changed = dict.fromkeys(
+            range(count), (0, self._heard)
+        )  # pulse of each process, and when it was first seen
         self._stop_steps: dict[int, int] = {}
+        self._meetings = 0
 
     def start(self) -> "Peers":
         """Takes over the signals (in the main thread) and begins the watch."""
@@ -126,9 +142,30 @@ class Peers:
                 self._stop_steps[training] = step + ahead
                 self._store.key_value_set(key, str(step + ahead))
             elif self.index:
-                with contextlib.suppress(Exception):  # there is none: nobody was told to stop
-                    self._stop_steps[training] = int(self._store.key_value_try_get(key))
+                chosen = self._read(key)
+                if chosen is not None:
+                    self._stop_steps[training] = int(chosen)
         return step >= self._stop_steps.get(training, step + 1)
+
+    def meet(self, what: str) -> bool:
+        """Waits for all processes, however long one works; whether any of them was told to stop: the same on all.
+
+        It does not use the devices, whose connections give up after half a minute on CPUs, and which would turn meanwhile.
+
+        Raises:
+            RuntimeError: another one is at another place than `what`.
+        """
+        self._meetings += 1
+        place = f"{_MEETING}{self._meetings}/"
+        self._store.key_value_set(f"{place}{self.index}", json.dumps([what, self.told()]))
+        self._store.wait_at_barrier(place, _WEEK)
+        said = [json.loads(value) for _, value in self._store.key_value_dir_get(place)]
+        if elsewhere := sorted({name for name, _ in said if name != what}):
+            raise RuntimeError(
+                f"the processes are at different places, this one at {what!r}, others at {', '.join(map(repr, elsewhere))}: "
+                "start all with the same flags"
+            )
+        return any(told for _, told in said)
 
     def alone(self, work: Callable[[], Any]) -> None:
         """Does `work` while the others wait; it is broken off where it is when any of them is told to stop."""
@@ -171,8 +208,7 @@ class Peers:
         self._own["failed"] = told.splitlines()[0] if told else "an error"
         with contextlib.suppress(Exception):
             self._say()
-            if self.index == 0:
-                time.sleep(LINGER)
+        time.sleep(LINGER if self.index else FAREWELL)  # the watch, which may be writing something older, repeats it
         _leave()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -194,7 +230,7 @@ class Peers:
                 news = self._news()
                 self._heard = time.monotonic()
                 if news["end"] and not self._closing.is_set():
-                    _end(news["end"])
+                    _end(news["end"], FAREWELL if self._is_heard() else 0.0)
                 if news["told"] and not self.told():
                     self._told.set()
                     if self._alone:
@@ -204,22 +240,38 @@ class Peers:
         self._own["pulse"] += 1
         self._store.key_value_set(f"{_ALIVE}{self.index}", json.dumps(self._own), allow_overwrite=True)
 
+    def _read(self, key: str) -> str | None:
+        """What stands there; None if nothing does."""
+        try:
+            return self._store.key_value_try_get(key)
+        except Exception as error:
+            if "NOT_FOUND" in str(error):
+                return None
+            raise
+
     def _news(self) -> dict[str, Any]:
         if self.index:
-            try:
-                return json.loads(self._store.key_value_try_get(_NEWS))
-            except Exception as error:
-                if "NOT_FOUND" in str(error):  # the first process has not begun its watch
-                    return {"told": False, "end": ""}
-                raise
+            published = self._read(_NEWS)  # nothing, until the first process begins its watch
+            return json.loads(published) if published is not None else {"told": False, "end": ""}
         now = time.monotonic()
-        alive = {int(key.rsplit("/", 1)[1]): json.loads(value) for key, value in self._store.key_value_dir_get(_ALIVE)}
-        for i, said in alive.items():
-            if self._changed.get(i, (None, now))[0] != said["pulse"]:
+        still = now - self._looked
+        if still > STILL:  # it does not count: the others may have stood still too, or could not be heard
+            self._changed = {i: (pulse, seen + still) for i, (pulse, seen) in self._changed.items()}
+        self._looked = now
+        alive: dict[int, Mapping[str, Any]] = dict.fromkeys(range(self.count), _SILENT)
+        for key, value in self._store.key_value_dir_get(_ALIVE):
+            i, said = int(key.rsplit("/", 1)[1]), json.loads(value)
+            alive[i] = said
+            if self._changed[i][0] != said["pulse"]:
                 self._changed[i] = said["pulse"], now
         news = news_of(alive, {i: now - seen for i, (_, seen) in self._changed.items()}, self.count, self.patience)
         self._store.key_value_set(_NEWS, json.dumps(news), allow_overwrite=True)
         return news
+
+    def _is_heard(self) -> bool:
+        """Whether others live that read what this process publishes: the first one, while any other does."""
+        now = time.monotonic()
+        return self.index == 0 and any(i and now - seen <= self.patience for i, (_, seen) in self._changed.items())
 
     def _guard(self) -> None:
         """Ends this process when the first one, which keeps the store, does not answer; JAX ends it when that one is gone."""
@@ -227,7 +279,7 @@ class Peers:
         while not self._closing.is_set():
             time.sleep(PULSE)
             now = time.monotonic()
-            if now - awake > 5 * PULSE:  # this process itself stood still
+            if now - awake > STILL:  # this process itself stood still
                 self._heard = now
             awake = now
             if now - self._heard > self.patience and not self._closing.is_set():
@@ -239,13 +291,13 @@ class Peers:
 _PEERS: Peers | None = None
 
 
-def join(index: int, count: int, patience: float) -> Peers:
-    """Begins the watch over the `count` processes that `jax.distributed.initialize` has brought together."""
+def join(patience: float) -> Peers:
+    """Begins the watch over the processes that `jax.distributed.initialize` has brought together; before devices are used."""
     global _PEERS
     from jax._src import distributed  # JAX's public modules, as Orbax, have its key-value store from there
 
-    store: Any = distributed.global_state.client
-    _PEERS = Peers(store, index, count, patience).start()
+    state: Any = distributed.global_state
+    _PEERS = Peers(state.client, state.process_id, state.num_processes, patience).start()
     return _PEERS
 
 
@@ -273,13 +325,18 @@ def alone(work: Callable[[], Any]) -> None:
         _PEERS.alone(work)
 
 
-def _end(why: str) -> NoReturn:
-    print(f"error: {why}. All have to end; {WAY_OUT}", file=sys.stderr, flush=True)
-    _leave()
+def _end(why: str, linger: float = 0.0) -> NoReturn:
+    try:
+        print(f"error: {why}. All have to end; {WAY_OUT}", file=sys.stderr, flush=True)
+        time.sleep(linger)
+    finally:  # also when nobody listens any more
+        _leave()
 
 
 def _leave() -> NoReturn:
     """Ends at once: what a normal exit does would wait for the others."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)

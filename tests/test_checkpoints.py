@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from leo_jax.checkpoints import Checkpoints
+from leo_jax.checkpoints import CheckpointError, Checkpoints
 
 
 class State(NamedTuple):
@@ -90,6 +90,25 @@ def test_part_of_a_state(folder):
         assert set(part) == {"params"}
         with pytest.raises(ValueError, match="params/z: not there"):
             checkpoints.restore_part({"params": {"z": jax.ShapeDtypeStruct((1,), jnp.float32)}})
+
+
+def test_a_damaged_checkpoint_is_named_with_the_one_before(folder):
+    """Each file in turn is emptied, as a power cut may leave it; it is either not needed or named, never taken for another."""
+    abstract = jax.eval_shape(make_state)
+    refused = []
+    for path in sorted(path for path in (folder / "30").rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        path.write_bytes(b"")
+        with Checkpoints(folder, read_only=True) as checkpoints:
+            try:
+                restored = checkpoints.restore(abstract)
+                jax.tree.map(np.testing.assert_array_equal, restored.state, make_state(value=30 / 3))
+                assert restored.position == {"input": {"index": 30}}, path
+            except CheckpointError as error:
+                assert f"{folder}/30 cannot be read" in str(error) and "goes on from 20" in str(error), error
+                refused.append(path.relative_to(folder / "30").parts[0])
+        path.write_bytes(content)
+    assert {"state", "data"} <= set(refused), refused
 
 
 def test_missing_checkpoints_are_named(tmp_path, folder):

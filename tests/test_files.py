@@ -19,10 +19,24 @@ def test_leftovers_are_those_of_atomic_path(tmp_path):
         with files.atomic_path(tmp_path / name) as temporary:
             temporary.touch()
         temporary.touch()  # as if its process had been killed
+    half = tmp_path / ".codes.0123abcd.tmp"  # a folder whose removal was cut off
+    half.mkdir()
+    (half / "x").touch()
     files.remove_leftovers(tmp_path)
     found = {path.name for path in tmp_path.iterdir()}
     assert found == {path.name for path in kept} | {"deeper", *whole}
     files.remove_leftovers(tmp_path / "nowhere")
+
+
+def test_a_folder_is_gone_as_a_whole(tmp_path, monkeypatch):
+    (tmp_path / "codes").mkdir()
+    (tmp_path / "codes" / "x").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(files.shutil, "rmtree", lambda path: None)  # killed before it has removed anything
+        files.remove_folder(tmp_path / "codes")
+    assert not (tmp_path / "codes").exists()
+    files.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):

@@ -237,6 +237,11 @@ class TestWriter:
         if suffix:
             assert path.read_bytes() == b"older", "an interrupted run destroyed the older file"
         assert len(list(tmp_path.iterdir())) == (2 if suffix else 1)
+        if suffix:
+            with video.VideoWriter(path, 25) as writer:
+                for frame in clip(60):
+                    writer.write(frame)
+            assert list(tmp_path.iterdir()) == [path], "the whole one is there, and the part of it still"
 
     def test_interrupted_before_the_first_frame(self, tmp_path):
         with pytest.raises(KeyboardInterrupt), video.VideoWriter(tmp_path / "out.mp4", 25):

@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike
 from leo_jax.data import augment, records
 from leo_jax.data.source import TFRecordSource
 from leo_jax.data.tfrecord import DamagedRecord
+from leo_jax.data.workers import end_with_parent
 
 _POSITION = "global_next_index"
 _PLENTY = 2**40  # batches: more than any run
@@ -233,6 +234,7 @@ class Batches:
             first=self._next + self._process_index * local,
             count=local,
             skip=self._skip,
+            in_workers=self._workers > 0,
         )
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self._threads + 1)
         dataset = grain.MapDataset.source(batches).to_iter_dataset(options)
@@ -255,11 +257,14 @@ class _LocalBatches:
     first: int
     count: int
     skip: bool = False
+    in_workers: bool = False  # whether batches are made in processes that work for this one
 
     def __len__(self) -> int:
         return _PLENTY
 
     def __getitem__(self, k: int) -> dict[str, np.ndarray]:
+        if self.in_workers:
+            end_with_parent()
         start, number = self.first + k * self.stride, len(self.example)
         chosen = [record_at(start + row, number, self.seed) for row in range(self.count)]
         drawn = zip(chosen, throw(self.seed, start, self.count), strict=True)

@@ -20,6 +20,7 @@ from typing import Any
 
 from leo_jax import files
 from leo_jax.data import manifest, records, tfrecord
+from leo_jax.data.workers import end_with_parent
 from leo_jax.files import PathLike
 from leo_jax.progress import Bar, progress_bar
 from leo_jax.video import BadVideo
@@ -103,7 +104,9 @@ def _run(make: Make, items: list[Any], workers: int, skip_bad: bool) -> Generato
             yield _make(make, skip_bad, item)
         return
     context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(min(workers, len(items)), mp_context=context)
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(workers, len(items)), mp_context=context, initializer=end_with_parent
+    )
     try:
         waiting: collections.deque[concurrent.futures.Future] = collections.deque()
         for item in items:

@@ -2,14 +2,11 @@
 
 import functools
 import os
-import zlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -133,12 +130,9 @@ def together(what: str) -> None:
     """
     if jax.process_count() == 1:
         return
-    mine = np.asarray([zlib.crc32(what.encode()), peers.told()], np.uint32)
-    names, told = np.asarray(multihost_utils.process_allgather(mine)).reshape(-1, 2).T
-    if len(set(names.tolist())) > 1:
-        raise RuntimeError(
-            f"the processes are at different places, this one at {what!r}: start all with the same flags"
-        )
-    if told.any():
+    others = peers.current()
+    if others is None:
+        raise RuntimeError("the processes do not watch each other: bring them together by leo_jax.main.join_others")
+    if others.meet(what):
         say("told to stop; what is finished is kept, the same command goes on from there")
         raise Preempted

@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 
 from jax.sharding import Mesh
@@ -234,7 +233,7 @@ def run_stage(
             files.remove_leftovers(place)
         if changed and not stage.trained:
             say(f"{name}: made anew, for\n  " + "\n  ".join(changed))
-            shutil.rmtree(folder)
+            files.remove_folder(folder)
         marks.begin(folder, here, inputs)
     say(f"{name}: {folder}")
     together(f"{name} begins")

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from leo_jax.data.puppets import unpack_silhouette
 from leo_jax.metrics.features import tree_fingerprint
 from leo_jax.metrics.preprocess import bilinear
-from leo_jax.metrics.videos import Video
+from leo_jax.metrics.video_set import Video
 from leo_jax.models.frozen import reid
 from leo_jax.models.frozen.face import FaceNet
 from leo_jax.video import BadVideo

@@ -16,7 +16,7 @@ from leo_jax.metrics.frechet import frechet_distance
 from leo_jax.metrics.kernel import kernel_distance
 from leo_jax.metrics.paired import PAIRED
 from leo_jax.metrics.protocols import Protocol
-from leo_jax.metrics.videos import VideoSet
+from leo_jax.metrics.video_set import VideoSet
 from leo_jax.metrics.words import DISTANCES
 from leo_jax.progress import Bar, progress_bar
 from leo_jax.video import BadVideo

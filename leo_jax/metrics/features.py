@@ -24,7 +24,7 @@ from leo_jax.files import PathLike
 from leo_jax.metrics import preprocess
 from leo_jax.metrics.clips import Clip
 from leo_jax.metrics.protocols import Protocol
-from leo_jax.metrics.videos import VideoSet
+from leo_jax.metrics.video_set import VideoSet
 from leo_jax.models.apply import apply
 from leo_jax.models.frozen.i3d import I3D
 from leo_jax.video import BadVideo

@@ -15,7 +15,7 @@ from leo_jax import files, video, weights
 from leo_jax.denoisers import KINDS
 from leo_jax.metrics import clips, preprocess
 from leo_jax.metrics.protocols import Protocol as EvaluationProtocol
-from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.metrics.video_set import Video, VideoSet
 from leo_jax.video import BadVideo
 
 CHECKPOINTS, DESCRIPTIONS = "checkpoints", (weights.MODEL_FILE, "denoiser.json", "config.json")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from leo_jax.metrics import content, preprocess, reconstruction
-from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.metrics.video_set import Video, VideoSet
 from leo_jax.progress import progress_bar
 from leo_jax.video import BadVideo, excused
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Real, UInt8
 
 from leo_jax import files
-from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.metrics.video_set import Video, VideoSet
 from leo_jax.models.apply import apply
 from leo_jax.models.frozen.alexnet import LPIPS
 from leo_jax.video import BadVideo, excused

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from leo_jax import files, video
 from leo_jax.metrics import preprocess
 from leo_jax.metrics.reconstruction import stem
-from leo_jax.metrics.videos import Video, VideoSet
+from leo_jax.metrics.video_set import Video, VideoSet
 from leo_jax.progress import progress_bar
 
 TEMPLATE = pathlib.Path(__file__).parents[1] / "assets" / "study.html"

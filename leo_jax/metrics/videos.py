@@ -3,109 +3,30 @@
 A generating model enters as `from_function`: it is asked for whole videos in order, so that it can make them in batches.
 """
 
-import bisect
 import dataclasses
 import functools
 import hashlib
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Real
 from PIL import Image, UnidentifiedImageError
 
 from leo_jax import video
-from leo_jax.data import manifest, records, source, storage
+from leo_jax.data import manifest, storage
 from leo_jax.files import PathLike
 from leo_jax.metrics import ranges
+from leo_jax.metrics.prepared import open_prepared
+from leo_jax.metrics.video_set import Frames, Video, VideoSet
 from leo_jax.video import BadVideo, excused
 
 VIDEO_SUFFIXES = (*video.VIDEO_SUFFIXES, ".mpg", ".mpeg")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npz", ".npy")
 ARRAY_NAMES = ("videos", "video", "frames", "arr_0")  # of the one array that is meant, where a .npz holds several
-LOSSLESS = ("raw", "png", "bmp", "ppm", "tif", "tiff", "ffv1", "rawvideo", "huffyuv", "qtrle")
 LEAVE_OUT = "mend it, or leave such videos out with --skip_bad"
 SPAN = 1 << 16  # bytes hashed at each end of a file
-
-Frames = Real[np.ndarray, "t h w 3"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Video:
-    """One video, not read yet.
-
-    Attributes:
-      name: what errors and results call it; unique in its set.
-      length: number of frames.
-      height: of its frames, px.
-      width: of its frames, px.
-      storage: what the frames are kept as: "png", "jpeg", "h264", "raw", …
-      group: videos cut from one source share it; error bars draw groups.
-      read: frames by their numbers, ascending: uint8, or floats on the 0–255 scale. Raises BadVideo.
-      truth: the named arrays that a prepared record carries (a puppet's ground truth), for videos that have any.
-      fps: frames a second, as its file says; None where nothing says it.
-    """
-
-    name: str
-    length: int
-    height: int
-    width: int
-    storage: str
-    group: str
-    read: Callable[[Sequence[int]], Frames]
-    truth: Callable[[], Mapping[str, np.ndarray]] | None = None
-    fps: float | None = None
-
-    @property
-    def lossless(self) -> bool:
-        """Whether the stored frames are the exact ones."""
-        return self.storage in LOSSLESS
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoSet:
-    """One side of an evaluation.
-
-    Attributes:
-      where: path or description.
-      videos: sorted by name, as plain text: protocols that take the first 2048 mean that order.
-      stride: source frames from one stored frame to the next.
-      fingerprint: hash of the content (of a file: its name, size and both ends).
-      value_range: what the values were taken for.
-      skipped: (name, reason) of the videos left out.
-      made: how a model made them; None for stored ones.
-    """
-
-    where: str
-    videos: tuple[Video, ...]
-    stride: int
-    fingerprint: str
-    value_range: str = "0–255 (uint8)"
-    skipped: tuple[tuple[str, str], ...] = ()
-    made: Mapping[str, Any] | None = None
-
-    @property
-    def lengths(self) -> list[int]:
-        """Frames of each video."""
-        return [v.length for v in self.videos]
-
-    @property
-    def sizes(self) -> list[str]:
-        """The frame sizes found, as "HxW"."""
-        return sorted({f"{v.height}x{v.width}" for v in self.videos})
-
-    @property
-    def storages(self) -> list[str]:
-        """What frames are kept as."""
-        return sorted({v.storage for v in self.videos})
-
-    @property
-    def rates(self) -> list[float]:
-        """Frames a second, of those videos whose files say so."""
-        return sorted({round(v.fps, 2) for v in self.videos if v.fps is not None})
 
 
 def open_videos(
@@ -137,12 +58,12 @@ def open_videos(
     if storage.is_remote(str(path)):
         if (content := manifest.load(path)) is None:
             raise FileNotFoundError(f"no prepared data at {path}: other videos are read from local folders only")
-        return _prepared(path, content, split, stride)
+        return open_prepared(path, content, split, stride)
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no videos at {path}: there is no such file or folder")
     if path.is_dir() and (content := manifest.load(path)) is not None:
-        return _prepared(path, content, split, stride)
+        return open_prepared(path, content, split, stride)
     skipped: list[tuple[str, str]] = []
     bad = None if on_bad == "error" else skipped
     try:
@@ -336,70 +257,3 @@ def _array_video(name: str, load: Callable[[], np.ndarray], shape: tuple[int, ..
     if dtype.kind != "f":
         raise BadVideo(name, f"dtype {dtype}: uint8 or float is needed")
     return Video(name, *shape[:3], "raw", name, ranges.FloatFrames(name, load))
-
-
-def _prepared(path: PathLike, content: manifest.Manifest, split: str | None, stride: int | None) -> VideoSet:
-    """The videos of a prepared data set; those of one source are one group."""
-    splits = sorted(content.splits)
-    if split is None and len(splits) > 1:
-        raise ValueError(
-            f"{path} has the splits {splits}: say which, as in --real_split=train (the paper's experiments use train)"
-        )
-    split = split or splits[0]
-    opened = source.open_split(path, split)
-    options = content.splits[split].options
-    if stride is None and options.get("fps"):
-        raise ValueError(
-            f"{path} was prepared at {options['fps']:g} frames a second, whatever its videos had: say how many source "
-            "frames apart its frames are to be taken for, as in --real_stride=1"
-        )
-    # `leo prepare` cuts long videos into records; the protocols speak of videos. Boxes cut clips that may touch, though.
-    joined = "crop" in options and not options["crop"].startswith("boxes:")
-    by_video: dict[str, list[_Piece]] = {}
-    for i in range(len(opened)):
-        record = records.decode(opened[i])
-        piece = _Piece(
-            record.start, record.end, i, len(record.frames), record.id, record.source, record.height, record.width,
-            "png" if record.frames[0].startswith(b"\x89PNG") else "jpeg", bool(record.extras),
-        )  # fmt: skip
-        by_video.setdefault(record.source if joined else record.id, []).append(piece)
-    videos = [_of_pieces(opened, sorted(pieces)) for pieces in by_video.values()]
-    digest = hashlib.sha256("\n".join(shard.sha256 for shard in content.splits[split].shards).encode()).hexdigest()
-    videos.sort(key=lambda v: v.name)
-    return VideoSet(f"{path} ({split})", tuple(videos), stride or 1, digest)
-
-
-class _Piece(NamedTuple):
-    """What is to be known of a record: its range in the source, its number, frames, and so on."""
-
-    start: int
-    end: int
-    number: int
-    frames: int
-    id: str
-    source: str
-    height: int
-    width: int
-    storage: str
-    truth: bool
-
-
-def _of_pieces(opened: source.TFRecordSource, pieces: Sequence[_Piece]) -> Video:
-    """One video of consecutive records."""
-    first, last = pieces[0], pieces[-1]
-    name = first.id if len(pieces) == 1 else f"{first.source}#{first.start:06d}-{last.end:06d}"
-    begins = np.cumsum([0, *(piece.frames for piece in pieces)]).tolist()
-
-    def read(indices: Sequence[int]) -> Frames:
-        places = [(bisect.bisect_right(begins, t) - 1, t) for t in indices]
-        try:
-            return np.stack([records.decode_frame(opened.frame(pieces[k].number, t - begins[k])) for k, t in places])
-        except ValueError as error:
-            raise BadVideo(name, str(error)) from error
-
-    def truth() -> Mapping[str, np.ndarray]:
-        return records.decode(opened[first.number]).extras
-
-    storage = "+".join(sorted({piece.storage for piece in pieces}))
-    known = truth if len(pieces) == 1 and first.truth else None
-    return Video(name, begins[-1], first.height, first.width, storage, first.source, read, known)

@@ -11,7 +11,7 @@ import numpy as np
 
 import leo_jax
 from leo_jax.metrics.protocols import REAL_CLIPS, RESIZES, Protocol
-from leo_jax.metrics.videos import VideoSet
+from leo_jax.metrics.video_set import VideoSet
 
 DISTANCES = ("fvd", "kvd")
 USUAL = 2048  # clips of each side in every paper's FVD

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from leo_jax.files import atomic_path, atomic_write
+from leo_jax.training.events import Events
 
 INPUT_BOUND = 0.1  # share of the time spent waiting for input from which on the live line says so
 METRICS, PICTURES, EVENTS = "metrics.jsonl", "pictures", "tensorboard"
@@ -45,7 +45,7 @@ class RunLog:
         workdir.mkdir(parents=True, exist_ok=True)
         truncate(workdir / METRICS, step)
         self._metrics = open(workdir / METRICS, "a")
-        self._events = SummaryWriter(str(workdir / EVENTS), purge_step=step + 1 if step else None)
+        self._events = Events(workdir / EVENTS, step)
         self._bar = None
         if self._stream.isatty():
             shape = "{percentage:3.0f}% {bar:20} {n}/{total} {desc} ETA {remaining}"
@@ -98,7 +98,7 @@ class RunLog:
             return
         with atomic_path(self.workdir / PICTURES / f"{step:08d}.png") as path:
             Image.fromarray(sheet).save(path)
-        self._events.add_image(name, sheet, step, dataformats="HWC")
+        self._events.picture(step, name, sheet)
 
     def say(self, text: str) -> None:
         """One line for the person, above the bar when there is one."""
@@ -115,14 +115,13 @@ class RunLog:
         try:
             self._metrics.write(json.dumps({"step": step, **numbers}) + "\n")
             self._metrics.flush()
+            self._events.scalars(step, values)
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{self.workdir / METRICS} cannot be written ({error.strerror}): make room, and the same command goes on from "
-                "the last checkpoint",
+                f"{self.workdir / METRICS} or {EVENTS} beside it cannot be written ({error.strerror}): make room, and the same "
+                "command goes on from the last checkpoint",
             ) from error
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Ends the bar and closes the files."""

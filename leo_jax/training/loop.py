@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -73,11 +74,12 @@ def fit(
 
     Raises:
         NonFiniteError: a metric or the state stopped being finite; names the step and the last good checkpoint.
-        Preempted: SIGTERM or Ctrl-C came; the current step was finished and saved.
+        Preempted: SIGTERM or Ctrl-C came; the current step was finished and saved. In a run of several processes one that
+            comes in the last steps is left to whoever asks `peers` next.
         ValueError: the global batch does not divide over the devices, or a checkpoint is of another model.
     """
     workdir = pathlib.Path(os.path.abspath(workdir))
-    with Checkpoints(workdir / "checkpoints", keep_last=keep, best_metric=best_metric) as checkpoints, Stop() as stop:
+    with Stop() as stop, Checkpoints(workdir / "checkpoints", keep_last=keep, best_metric=best_metric) as checkpoints:
         checkpoints.check_room(abstract_state(task, seed, mesh))
         state, position, first = _begin(task, batches, checkpoints, seed, mesh)
         passed = max(position["passed"], skip_batches)
@@ -100,13 +102,17 @@ def fit(
         ):
             if first:
                 log.say(f"{task.name}: resumed after step {first}")
+
+            def leave(step: int) -> NoReturn:
+                checkpoints.wait()
+                log.say(f"{task.name}: told to stop; step {step} is saved, the same command goes on from there")
+                raise Preempted(step)
+
             for step in range(first, steps):
                 if stop.reached(step):
                     if step > (checkpoints.latest() or 0):
                         save(step, {})
-                    checkpoints.wait()
-                    log.say(f"{task.name}: told to stop; step {step} is saved, the same command goes on from there")
-                    raise Preempted(step)
+                    leave(step)
                 if trace.due(step):
                     meter.finish()
                     with meter.paused():
@@ -133,6 +139,9 @@ def fit(
                         results = dict(task.evaluate(state, frozen)) if task.evaluate else {}
                         log.results(done, results)
                         save(done, results)
+            checkpoints.wait()
+            if stop.asked:  # too late to be reached: what comes after the training must not begin
+                leave(max(first, steps))
     return state
 
 

@@ -28,20 +28,23 @@ class Preempted(SystemExit):
 
 
 class Stop:
-    """Inside `with Stop() as stop`, a first SIGTERM or Ctrl-C is only noted; a second one acts as usual.
+    """Inside `with Stop() as stop`, SIGTERM and Ctrl-C are only noted, in `asked`; a second Ctrl-C acts as usual.
 
-    With several processes a signal to any of them is one to all, and one step is picked for all (`leo_jax.peers`).
+    SIGTERM may come again, for schedulers, shells that pass it on and whole process groups repeat it, while a step is saved.
+
+    With several processes a signal to any of them is one to all, and one step is picked for all (`leo_jax.peers`); `asked`
+    stays False there.
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self.asked = False
         self._handlers: dict[int, object] = {}
         self._number = next(_NUMBERS)
 
     def reached(self, step: int) -> bool:
         """Whether to stop after `step` finished steps; in a multi-process run every process must ask at every step."""
         others = peers.current()
-        return self._asked if others is None else others.stops_at(self._number, step, AHEAD)
+        return self.asked if others is None else others.stops_at(self._number, step, AHEAD)
 
     def __enter__(self) -> "Stop":
         # Python lets only the main thread handle signals; with several processes `peers` has its own handler.
@@ -54,8 +57,9 @@ class Stop:
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
-        self._restore()
+        self.asked = True
+        if signal.SIGINT in self._handlers:
+            signal.signal(signal.SIGINT, self._handlers.pop(signal.SIGINT))  # type: ignore[arg-type]
 
     def _restore(self) -> None:
         for number, handler in self._handlers.items():

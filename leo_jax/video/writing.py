@@ -34,7 +34,7 @@ class VideoWriter:
     everywhere; odd sizes get a repeated last row or column), .gif a GIF, none a folder of 000000.png and so on.
 
     A file takes its name when it is complete. If the body raises, or is interrupted, what was written so far is closed
-    properly and stays as NAME.partial.SUFFIX; an older file at `path` is untouched.
+    properly and stays as NAME.partial.SUFFIX until a whole one is written; an older file at `path` is untouched.
     """
 
     def __init__(self, path: PathLike, fps: Rate, audio_from: PathLike | None = None):
@@ -79,6 +79,8 @@ class VideoWriter:
                 if self.path.suffix:
                     target = self.path if kind is None else partial_path(self.path)
                     os.replace(self._temporary, target)
+                    if kind is None:
+                        partial_path(self.path).unlink(missing_ok=True)
         finally:
             if self.path.suffix:
                 self._temporary.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ The stages here are fakes that write a line; tests/experiment/test_run.py runs t
 """
 
 import json
+import shutil
 
 import pytest
 
@@ -86,6 +87,23 @@ def test_stages_run_once_in_their_own_order(fakes, tmp_path, capsys):
     assert run(tmp_path, fakes) == []
     said = capsys.readouterr().out
     assert all(f"{name}: finished before" in said for name in ALL)
+    assert {path.name for path in tmp_path.iterdir()} == set(ALL)
+
+
+def test_a_kill_while_old_codes_are_removed(fakes, tmp_path, monkeypatch):
+    """Results without the config that they are of would be taken for somebody else's."""
+    run(tmp_path, fakes)
+
+    def remove(path, **options):
+        (path / "config.json").unlink()
+        raise KeyboardInterrupt
+
+    changes = {"model__size": 16, "only": ("codes",), "accept": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", remove)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, fakes, **changes)
+    assert run(tmp_path, fakes, **changes) == ["codes"]
     assert {path.name for path in tmp_path.iterdir()} == set(ALL)
 
 
@@ -213,9 +231,9 @@ def test_accepting_changes_runs_everything_that_they_touch(fakes, tmp_path):
 
 def test_a_deleted_folder_is_made_anew_and_what_read_it_is_refused(fakes, tmp_path):
     run(tmp_path, fakes)
-    stages.shutil.rmtree(tmp_path / "motion")
+    shutil.rmtree(tmp_path / "motion")
     assert run(tmp_path, fakes) == ["motion"], "the samples' input is the same again"
-    stages.shutil.rmtree(tmp_path / "codes")
+    shutil.rmtree(tmp_path / "codes")
     assert run(tmp_path, fakes) == ["codes"]
 
 

@@ -1,7 +1,7 @@
 """One of several processes of a small run over real shards; how the others are found stands in the environment.
 
     python -m tests.survival.several train WORKDIR DATA STEPS SECONDS    # SECONDS a step
-    python -m tests.survival.several wait                                # the first process works, the others wait
+    python -m tests.survival.several wait SECONDS                        # the first process works, the others wait
 
 Training writes the numbers of the videos in each batch to WORKDIR/order-COUNT-INDEX, a line a step.
 """
@@ -76,12 +76,14 @@ def train(workdir, data, steps, seconds):
     batches.close()
 
 
-def wait():
+def wait(seconds):
     def work():
         print("working", flush=True)
-        for _ in range(1200):
+        for _ in range(int(seconds) * 20):
             time.sleep(0.05)
+        print("worked to the end", flush=True)
 
+    print("there", flush=True)
     alone(work)
     together("the end of it")
     print("nobody was told to stop", flush=True)

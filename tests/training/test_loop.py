@@ -18,6 +18,7 @@ from leo_jax.checkpoints import Checkpoints
 from leo_jax.training.logging import RunLog, read_rows
 from leo_jax.training.loop import NonFiniteError, Preempted, fit
 from leo_jax.training.state import init_state, make_mesh
+from leo_jax.training.stopping import Stop
 from tests.training.toy import ToyBatches, step, toy_task, weights_of
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -88,8 +89,8 @@ def test_extending_a_run_is_exact(undisturbed, tmp_path):
 
 
 def test_killed_run_resumes_exactly(undisturbed, tmp_path):
-    process = start(tmp_path, STEPS, 0.02)
-    wait_for(process, "taking 37")  # between the checkpoints of 30 and 40, rows up to 36 written
+    process = start(tmp_path, STEPS, 0.0, "", 0, 1, 37)
+    wait_for(process, "taking 37")  # where it stands still, between the checkpoints of 30 and 40, rows up to 36 written
     process.send_signal(signal.SIGKILL)
     process.wait()
     written = [row["step"] for row in numbers(tmp_path)]
@@ -116,14 +117,14 @@ def test_leftovers_of_a_killed_save_are_removed(tmp_path):
 
 
 def test_sigterm_saves_and_exits_0(undisturbed, tmp_path):
-    process = start(tmp_path, STEPS, 0.02)
+    process = start(tmp_path, STEPS, 0.2)
     wait_for(process, "taking 13")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate()
     assert process.returncode == 0, output
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
         saved = checkpoints.latest()
-    assert 13 < saved < 40 and f"step {saved} is saved" in output, output
+    assert 13 < saved < STEPS and f"step {saved} is saved" in output, output
     assert np.array_equal(weights_of(run(tmp_path, STEPS)), undisturbed[1]), "a preempted and resumed run differs"
     assert numbers(tmp_path) == numbers(undisturbed[0])
 
@@ -140,6 +141,40 @@ def test_preempted_is_an_exit_with_code_0(tmp_path):
         run(tmp_path, STEPS, Interrupted())
     assert (caught.value.code, caught.value.step) == (0, 6), "the step during which the signal came is to be finished"
     assert signal.getsignal(signal.SIGINT) is before, "the signal's handler was not given back"
+
+
+def test_sigterm_may_come_again_and_a_second_ctrl_c_acts():
+    with Stop() as stop:
+        for number in (signal.SIGTERM, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert stop.asked and stop.reached(3)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("moment", ["last step", "last save"])
+def test_a_signal_at_the_very_end_is_not_lost(undisturbed, tmp_path, monkeypatch, moment):
+    """What comes after the training must not begin; the same command finds it finished."""
+
+    class Interrupted(ToyBatches):
+        def __next__(self):
+            if moment == "last step" and self.position == STEPS - 1:
+                signal.raise_signal(signal.SIGTERM)
+            return super().__next__()
+
+    def wait(self):
+        if moment == "last save" and self.latest() == STEPS:
+            monkeypatch.undo()
+            signal.raise_signal(signal.SIGTERM)
+        return inner(self)
+
+    inner = Checkpoints.wait
+    monkeypatch.setattr(Checkpoints, "wait", wait)
+    with pytest.raises(Preempted) as caught:
+        run(tmp_path, STEPS, Interrupted())
+    assert caught.value.step == STEPS
+    assert np.array_equal(weights_of(run(tmp_path, STEPS)), undisturbed[1])
+    assert numbers(tmp_path) == numbers(undisturbed[0])
 
 
 def test_exit_code_of_a_preempted_run_can_be_chosen(tmp_path, monkeypatch):
@@ -222,10 +257,10 @@ def test_live_line(undisturbed, tmp_path, capsys):
 def test_live_line_says_when_the_input_is_the_limit(tmp_path, capsys):
     class Slow(ToyBatches):
         def __next__(self):
-            time.sleep(0.1)
+            time.sleep(0.3)
             return super().__next__()
 
-    run(tmp_path, 12, Slow())
+    run(tmp_path, 8, Slow())
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert "of the time waits for input: data.workers" in lines[-1], lines
     assert read_rows(tmp_path / "metrics.jsonl")[-1]["input_wait"] > 0.5
@@ -270,7 +305,7 @@ def test_sigterm_to_one_of_two_processes(undisturbed, tmp_path):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
-    processes = [start(tmp_path, STEPS, 0.1, address, index, 2) for index in range(2)]
+    processes = [start(tmp_path, STEPS, 0.2, address, index, 2) for index in range(2)]
     wait_for(processes[0], "taking 13")
     processes[1].send_signal(signal.SIGTERM)
     outputs = [process.communicate()[0] for process in processes]

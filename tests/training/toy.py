@@ -73,23 +73,26 @@ def weights_of(state):
     return np.asarray(state["weights"])
 
 
-def main(workdir, steps, seconds_per_step=0.0, address=None, index=0, count=1):
-    """Trains the toy in `workdir`, printing each step taken, and leaves the final weights in weights-<process>.npy."""
+def main(workdir, steps, seconds_per_step=0.0, address=None, index=0, count=1, hold=-1):
+    """Trains the toy in `workdir`, printing each step taken, and leaves the final weights in weights-<process>.npy.
+
+    It stands still at the input's position `hold`, for whoever wants to kill it there.
+    """
     if address:
         jax.config.update("jax_num_cpu_devices", 2)
         os.environ.update({ADDRESS: address, COUNT: str(count), INDEX: str(index)})
     with join_others():
-        train(workdir, steps, seconds_per_step, int(index), int(count))
+        train(workdir, steps, seconds_per_step, int(index), int(count), int(hold))
 
 
-def train(workdir, steps, seconds_per_step, index, count):
+def train(workdir, steps, seconds_per_step, index, count, hold):
     batches = ToyBatches(local=(index, count))
     taken = type(batches).__next__
 
     class Slow(ToyBatches):
         def __next__(self):
             print(f"taking {self.position}", flush=True)
-            time.sleep(float(seconds_per_step))
+            time.sleep(3600 if self.position == hold else float(seconds_per_step))
             return taken(self)
 
     batches.__class__ = Slow
