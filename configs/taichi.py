@@ -4,7 +4,7 @@ Paper: LEO (IJCV 2024), tables on Taichi; the animator's training is LIA's (ICLR
 Command: leo prepare --videos youtube-taichi --crop boxes:taichi-metadata.csv --name taichi --size 256 --skip_bad
              --out data/taichi
          python -m leo_jax.main --config=configs/taichi.py --workdir=runs/taichi --config.animator.vgg19=vgg19.npz
-Cost: not measured.
+Cost: not measured; at least 83 chip-hours of v5e for the animator at 256 px (docs/scale.md).
 Expected (the paper's, after all stages; lower is better): 128 px unconditional FVD16 100.4 ± 3.1, KVD16 11.4 ± 3.2,
 ACD16 1.83, conditional 57.6 ± 2.0, 4.0 ± 1.5, 1.22; 256 px unconditional FVD16 122.7 ± 1.1, KVD16 20.49 ± 0.9,
 conditional 94.8 ± 4.2, 13.47 ± 2.3.

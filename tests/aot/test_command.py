@@ -34,11 +34,14 @@ def rooflines(tmp_path, *flags, config=SMALL):
     return json.loads((tmp_path / "found.json").read_text()), done.stdout
 
 
-def local_blocks_only(one):
-    """Of one network: its gradients and some scalars go over the links, and nothing else."""
-    parameters = sum(one["parameter_bytes"].values())
+DEMODULATED = 5 * 32 * 32 * 4  # SMALL's: conv_4 and two convolutions each at 8 and 16 px, of 32 channels, float32
+
+
+def local_blocks_only(one, besides=0):
+    """The networks' gradients, `besides` bytes and some scalars go over the links, and nothing else."""
+    gradients = sum(one["parameter_bytes"].values()) + besides
     moved = one["collectives"]
-    return set(moved) == {"all-reduce"} and parameters <= moved["all-reduce"]["bytes"] <= parameters + 1024
+    return set(moved) == {"all-reduce"} and gradients <= moved["all-reduce"]["bytes"] <= gradients + 1024
 
 
 @TPU
@@ -55,16 +58,19 @@ def test_start_codes_for_four_chips(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("topology", ["v5e-8", "v4-8", "v5p-8", "v6e-8"])
 def test_no_feature_map_crosses_devices(tmp_path, topology):
-    """With whole blocks of eight on each chip the discriminator's statistic stays there."""
+    """With whole blocks of eight on each chip the discriminator's statistic stays there.
+
+    Demodulation's part of a kernel's gradient is reduced as the (inputs, outputs) factor of the kernel, apart from the rest.
+    """
     (found,), _ = rooflines(tmp_path, f"--topology={topology}", "--per_device=8")
-    assert local_blocks_only(found), found["collectives"]
+    assert local_blocks_only(found, besides=DEMODULATED), found["collectives"]
 
 
 @TPU
 @pytest.mark.slow
 def test_a_torn_block_would_be_seen(tmp_path):
     (found,), _ = rooflines(tmp_path, "--topology=v5e-8", "--per_device=2")
-    assert not local_blocks_only(found), "features of a block on four chips have to meet"
+    assert not local_blocks_only(found, besides=DEMODULATED), "features of a block on four chips have to meet"
 
 
 @TPU
