@@ -1,6 +1,6 @@
 """Compiles a stage's program for chips that are not here, and says what bounds it: see leo_jax/aot/command.py.
 
-Starts nothing and costs nothing but some minutes of this machine for each slice. Needs `pip install 'leo-jax[aot]'` for TPUs;
+Starts nothing and costs nothing but some minutes of this machine for each slice. Needs `pip install -e '.[aot]'` for TPUs;
 for GPUs nvidia-cuda-nvcc-cu12, and jax-cuda12-pjrt and jax-cuda12-plugin of JAX's version (with --no-deps).
 """
 

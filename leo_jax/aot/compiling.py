@@ -15,7 +15,7 @@ from jax.experimental import topologies
 from leo_jax.aot.chips import Slice
 
 NEEDED = {
-    "tpu": ("libtpu", "pip install 'leo-jax[aot]'"),
+    "tpu": ("libtpu", "pip install -e '.[aot]'"),
     "cuda": (
         "jax_plugins.xla_cuda12",
         "pip install nvidia-cuda-nvcc-cu12 && pip install --no-deps jax-cuda12-pjrt=={0} jax-cuda12-plugin=={0}",
