@@ -1,11 +1,18 @@
 """What pages and launch files tell people to type exists: flags of the commands, fields of the configs, files."""
 
 import inspect
+import math
 import re
 
+import jax
+import numpy as np
 import pytest
 
-from leo_jax import cli
+from leo_jax import cli, weights
+from leo_jax.denoisers import inputs_of
+from leo_jax.experiment.animator import networks
+from leo_jax.experiment.denoisers import denoiser_of
+from leo_jax.metrics import paper
 from tests.experiment.tiny import ROOT, load
 
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -65,3 +72,50 @@ def test_files_exist():
     for path in TEXTS:
         for name in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             assert (path.parent / name).exists(), f"{path.name} links {name}, which is not there"
+
+
+def spec():
+    """{number: text} of docs/spec.md's sections."""
+    _, *texts = re.split(r"^## (?=\d)", (ROOT / "docs" / "spec.md").read_text(), flags=re.MULTILINE)
+    return {text.partition(".")[0]: text for text in texts}
+
+
+def test_cited_sections_exist():
+    """`SPEC §1, flow head` in a docstring is section 1 of docs/spec.md, and its item in bold."""
+    sections = {number: text.lower() for number, text in spec().items()}
+    cited = set()
+    for path in sorted((ROOT / "leo_jax").rglob("*.py")):
+        for numbers, part in re.findall(r'SPEC (§\d+(?:, §\d+)*)(?:, "?([A-Za-z ]+)"?\))?', path.read_text()):
+            for number in re.findall(r"\d+", numbers):
+                cited.add((number, part.lower()))
+                assert number in sections, f"{path.name} cites SPEC §{number}: docs/spec.md has {sorted(sections)}"
+                assert f"**{part.lower()}" in sections[number] or not part, (
+                    f"{path.name} cites SPEC §{number}, {part}: no item of that name in docs/spec.md"
+                )
+    assert {("1", "flow head"), ("3", ""), ("5", "")} <= cited, "the citations are not found as they are written"
+
+
+def test_spec_has_the_figures_of_the_paper():
+    for row in paper.ROWS:
+        for metric, (value, deviation) in row.values.items():
+            figure = f"{value:g}" if deviation is None else rf"{value:g}(\.0)? ± {deviation:g}(\.0)?"
+            assert re.search(rf"(?<![\d.]){figure}(?![\d.]*\d)", spec()["6"]), (
+                f"{row.system}, {metric} {value} is not in §6"
+            )
+
+
+def test_spec_has_the_numbers_of_parameters():
+    """Of the faithful networks at 256 px, in the digits' groups that the page uses."""
+
+    def told(section, shapes):
+        number = f"{sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)):,}".replace(",", " ")
+        assert f"{number} parameters" in " ".join(spec()[section].split()), f"{number} parameters: not in §{section}"
+
+    config = load("celebvhq")
+    image = jax.ShapeDtypeStruct((1, 256, 256, 3), np.float32)
+    animator, discriminator = networks(config)
+    told("1", weights.shapes_of(animator, image, image))
+    told("1", weights.shapes_of(discriminator, image))
+    for name in ("start", "first_frame"):  # the others are counted in tests/models/test_unet.py
+        denoiser = denoiser_of(config, name)
+        told("3", weights.shapes_of(denoiser.module, *inputs_of(denoiser)))
