@@ -12,7 +12,9 @@ import pytest
 from leo_jax.aot import compiling
 
 ROOT = pathlib.Path(__file__).parents[2]
-TPU = pytest.mark.skipif(compiling.missing("tpu") is not None, reason="libtpu is not installed: pip install -e '.[aot]'")
+TPU = pytest.mark.skipif(
+    compiling.missing("tpu") is not None, reason="libtpu is not installed: pip install -e '.[aot]'"
+)
 GPU = pytest.mark.skipif(compiling.missing("cuda") is not None, reason=f"not installed: {compiling.NEEDED['cuda'][1]}")
 SMALL = {  # an animator of all parts
     "model.size": 16,
