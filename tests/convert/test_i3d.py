@@ -66,10 +66,10 @@ def test_another_file_is_refused_by_its_hash(tmp_path):
 
 
 def test_missing_weights_say_where_to_get_them(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"leo-jax\[eval\].*i3d_pretrained_400.pt"):
+    with pytest.raises(FileNotFoundError, match=r"'\.\[eval\]'.*i3d_pretrained_400.pt"):
         convert.load(tmp_path / "none.npz")
     monkeypatch.setattr(convert, "PACKAGE", "no_such_package_here")
-    with pytest.raises(FileNotFoundError, match=r"not installed.*leo-jax\[eval\]"):
+    with pytest.raises(FileNotFoundError, match=r"not installed.*'\.\[eval\]'"):
         convert.load()
 
 
