@@ -86,9 +86,13 @@ def run(
     mesh = mesh_of(config)
     check_workdir(config, workdir, stages, selected, accept_changes=accept_changes)
     check_files(config, workdir, verify=verify)
+    drawn = lambda: [DATA[name](config) for name in ("data", "code_data")]
+    there = drawn()
     draw_puppets(
         config, DATA if PREPARE in config.stages else {need for name in selected for need in stages[name].needs}
     )
+    if drawn() != there:  # what was absent could not be compared
+        check_workdir(config, workdir, stages, selected, accept_changes=accept_changes)
     for name in selected:
         run_stage(config, workdir, stages, name, mesh, accept_changes=accept_changes)
     if speaks():

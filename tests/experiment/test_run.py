@@ -242,7 +242,7 @@ def test_the_videos_of_a_run_are_evaluated(finished, given, tmp_path):
     config = config_of(tmp_path, given, ("evaluate",))
     config.data.dir = str(tmp_path / "videos")
     config.code_puppets.update({"num_train": 3, "frames": 16})  # the protocol's clips have 16
-    config.evaluate.update({"count": 2, "steps": 2})
+    config.evaluate.update({"count": 2, "steps": 2, "override": ("resolution=16",)})  # videos have 16 px, the model 8
     with pytest.raises(ConfigError, match="the videos that codes are made of: another one there"):
         experiment.run(config, tmp_path / "run")
     experiment.run(config, tmp_path / "run", accept_changes=True)
