@@ -33,19 +33,6 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_writable(path: PathLike) -> None:
-    """Raises OSError, naming `path` and the reason, if no file can be written there. Its parents are made."""
-    path = pathlib.Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OSError(f"{path} cannot be written ({error}): name another place") from error
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} cannot be written, it is a folder: name another place")
-
-
 def atomic_write(path: PathLike, content: bytes | str) -> None:
     """Writes `content` (str as UTF-8) to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
@@ -81,16 +68,35 @@ def check_local(folder: PathLike, way_out: str) -> None:
         )
 
 
+def check_writable(path: PathLike) -> None:
+    """Raises OSError, naming `path` and the reason, if no file can be written there. Its parents are made."""
+    path = pathlib.Path(path)
+    try:
+        _probe(path.parent)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error}): name another place") from error
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} cannot be written, it is a folder: name another place")
+
+
 def check_folder(folder: PathLike) -> None:
     """Makes `folder` and writes a little there. Raises OSError, naming it and the way out, if that fails."""
     try:
-        atomic_write(pathlib.Path(folder) / "probe", bytes(1 << 16))
-        (pathlib.Path(folder) / "probe").unlink()
+        _probe(pathlib.Path(folder))
     except OSError as error:
         raise OSError(
             error.errno,
             f"{folder} cannot be written ({error.strerror or error}): make room there, or take another folder",
         ) from error
+
+
+def _probe(folder: pathlib.Path) -> None:
+    """Makes `folder` and writes a little there, under a name that nothing else has. Raises OSError as it comes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(1 << 16))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sha256(path: PathLike) -> str:
