@@ -13,26 +13,14 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from leo_jax.ops import conv_cpu, resample
-from leo_jax.ops.conv_cpu import precision_of
+from leo_jax.ops.conv_cpu import convolve, precision_of
 from leo_jax.ops.platforms import Form, by_platform
-
-
-def _convolve(x: Array, kernel: Array, stride: int, padding: int, zeros: int) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel.astype(x.dtype),
-        (stride, stride),
-        [(padding, padding)] * 2,
-        lhs_dilation=(zeros + 1, zeros + 1),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=precision_of(x.dtype),
-    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def xla(x: Array, kernel: Array, stride: int = 1, padding: int = 0, zeros: int = 0) -> Array:
     """XLA's convolution; `zeros` are inserted between the pixels of x."""
-    return _convolve(x, kernel, stride, padding, zeros)
+    return convolve(x, kernel, stride, padding, zeros)
 
 
 def _xla_forward(x: Array, kernel: Array, *how: int) -> tuple[Array, tuple[Array, Array]]:
@@ -42,7 +30,7 @@ def _xla_forward(x: Array, kernel: Array, *how: int) -> tuple[Array, tuple[Array
 def _xla_backward(stride: int, padding: int, zeros: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     """XLA's own derivatives, but the kernel's leaves the float32 that it is summed in, also to other devices."""
     x, kernel = saved
-    (dx,) = jax.linear_transpose(lambda x: _convolve(x, kernel, stride, padding, zeros), x)(dy)
+    (dx,) = jax.linear_transpose(lambda x: convolve(x, kernel, stride, padding, zeros), x)(dy)
     size = kernel.shape[0]
     ends = [
         size + stride * (after - 1) - (before - 1) * (zeros + 1) - 1 - padding

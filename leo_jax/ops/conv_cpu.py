@@ -19,12 +19,14 @@ def precision_of(dtype: jnp.dtype) -> lax.Precision:
     return lax.Precision.HIGHEST if dtype == jnp.float32 else lax.Precision.DEFAULT
 
 
-def _xla(x: Array, kernel: Array, stride: int = 1) -> Array:
+def convolve(x: Array, kernel: Array, stride: int = 1, padding: int = 0, zeros: int = 0) -> Array:
+    """XLA's convolution of x, padded and with `zeros` between its pixels, by the kernel in x's type; XLA's gradients."""
     return lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
         (stride, stride),
-        "VALID",
+        [(padding, padding)] * 2,
+        lhs_dilation=(zeros + 1, zeros + 1),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=precision_of(x.dtype),
     )
@@ -57,11 +59,11 @@ def _kernel_gradient(x: Array, dy: Array, kernel_shape: tuple[int, int], stride:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv(x: Float[Array, "b h w i"], kernel: Float[Array, "p q i o"], stride: int = 1) -> Float[Array, "b h2 w2 o"]:
     """Convolution without padding; h2 = (h - p) // stride + 1. A stride of 2 takes 3x3 kernels on odd h and w only."""
-    return _xla(x, kernel, stride)
+    return convolve(x, kernel, stride)
 
 
 def _forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return _xla(x, kernel, stride), (x, kernel)
+    return convolve(x, kernel, stride), (x, kernel)
 
 
 def _backward(stride: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
@@ -69,7 +71,7 @@ def _backward(stride: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array
     p, q = kernel.shape[:2]
     if stride == 1:
         padded = jnp.pad(dy, ((0, 0), (p - 1, p - 1), (q - 1, q - 1), (0, 0)))
-        dx = _xla(padded, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+        dx = convolve(padded, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
     else:
         dx = transposed_conv(dy, jnp.swapaxes(kernel, 2, 3))
     return dx, _kernel_gradient(x, dy, (p, q), stride).astype(kernel.dtype)
