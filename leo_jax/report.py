@@ -145,13 +145,9 @@ def sides_table(result: Mapping[str, Any]) -> pages.Table:
 
 
 def _listed(value: Any) -> str:
-    return (
-        ""
-        if value is None
-        else ", ".join(f"{v:g}" if isinstance(v, float) else v for v in value)
-        if isinstance(value, list)
-        else str(value)
-    )
+    if isinstance(value, list):
+        return ", ".join(f"{v:g}" if isinstance(v, float) else v for v in value)
+    return "" if value is None else str(value)
 
 
 def compare(

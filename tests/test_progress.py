@@ -23,28 +23,29 @@ class Clock:
         return self.now
 
 
+def log_of(count, seconds):
+    """What a log gets of `count` updates, each `seconds` after the one before."""
+    log, clock = io.StringIO(), Clock()
+    with progress.Lines(count, "features", "clip", stream=log, clock=clock) as bar:
+        for _ in range(count):
+            clock.now += seconds
+            bar.update()
+    return log.getvalue()
+
+
 def test_a_log_gets_a_line_in_ten_seconds_and_one_at_the_end():
     """1200 updates in 60 s: six lines, and the last state."""
-    log, clock = io.StringIO(), Clock()
-    with progress.Lines(1200, "features", "clip", stream=log, clock=clock) as bar:
-        for _ in range(1200):
-            clock.now += 0.05
-            bar.update()
-    lines = log.getvalue().splitlines()
+    log = log_of(1200, 0.05)
+    lines = log.splitlines()
     assert 6 <= len(lines) <= 7, lines
     assert lines[1] == "features: 400/1200 clip (33%), 0:00:20 so far, 20 clip/s, 0:00:40 left"
     assert lines[-1] == "features: 1200/1200 clip (100%), 0:01:00 so far, 20 clip/s"
-    assert "\r" not in log.getvalue()
+    assert "\r" not in log
 
 
 def test_the_end_is_told_once():
     """Also where the last update was due a line anyway."""
-    log, clock = io.StringIO(), Clock()
-    with progress.Lines(2, "features", "clip", stream=log, clock=clock) as bar:
-        for _ in range(2):
-            clock.now += 20
-            bar.update()
-    assert [line.split(",")[0] for line in log.getvalue().splitlines()] == [
+    assert [line.split(",")[0] for line in log_of(2, 20).splitlines()] == [
         "features: 1/2 clip (50%)", "features: 2/2 clip (100%)",
     ]  # fmt: skip
 
