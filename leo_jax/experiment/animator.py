@@ -96,10 +96,10 @@ def _begun(config: ConfigDict) -> PyTree | None:
         return None
     folder = _model(config, "animator.start_from", ("size", "width", "code_dim"))
     animator, discriminator = networks(config)
-    image = jax.ShapeDtypeStruct((1, animator.size, animator.size, 3), np.float32)
-    parts = {"animator": (folder / ANIMATOR_FILE, weights.shapes_of(animator, image, image))}
-    if (folder / "discriminator.npz").exists():
-        parts["discriminator"] = (folder / "discriminator.npz", weights.shapes_of(discriminator, image))
+    parts = {"animator": (folder / ANIMATOR_FILE, api.shapes_of(animator))}
+    if (path := folder / "discriminator.npz").exists():
+        image = jax.ShapeDtypeStruct((1, animator.size, animator.size, 3), np.float32)
+        parts["discriminator"] = (path, weights.shapes_of(discriminator, image))
     given = {}
     for name, (path, shapes) in parts.items():
         given[name] = weights.load_tree(path)
