@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from leo_jax.models.unet import KERNEL, ZEROS, time_embedding
+from leo_jax.models.affine import KERNEL, ZEROS, Linear
+from leo_jax.models.unet import time_embedding
 
 
 class CodeMLP(nn.Module):
@@ -25,7 +26,7 @@ class CodeMLP(nn.Module):
         """Gives the noise (b, d), float32, for noisy codes x and timesteps t, 0 … 999."""
 
         def dense(size, name, init=KERNEL):
-            return nn.Dense(size, dtype=self.dtype, kernel_init=init, name=name)
+            return Linear(size, self.dtype, init, name=name)
 
         embedding = nn.silu(dense(self.width, "time_embed_0")(time_embedding(t, self.time_width)))
         embedding = nn.silu(dense(self.width, "time_embed_1")(embedding))
@@ -37,4 +38,4 @@ class CodeMLP(nn.Module):
             y = nn.silu(dense(self.width, f"in_{i}")(y))
             h = h + dense(self.width, f"out_{i}", ZEROS)(y)
         h = nn.LayerNorm(dtype=jnp.float32, name="out_norm")(h.astype(jnp.float32))
-        return nn.Dense(x.shape[-1], kernel_init=ZEROS, name="out")(nn.silu(h))
+        return Linear(x.shape[-1], kernel_init=ZEROS, name="out")(nn.silu(h))

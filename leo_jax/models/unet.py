@@ -4,9 +4,7 @@ Blocks are named input_i_j, middle_j and output_i_j with the numbers that releas
 is a table of names (leo_jax/convert/improved_diffusion.py).
 """
 
-import functools
 import math
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -15,12 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-# PyTorch's default for linear and convolution kernels: uniform, variance 1/(3·fan_in).
-KERNEL = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-ZEROS = nn.initializers.zeros_init()
-# Positions of all sequences together, up to which a 1-D convolution is quicker on a CPU as a matrix product: CPU time of the
-# motion model's forward pass falls by 17 % at batch 1 and by 14 % at batch 4, and would rise at batch 64.
-FEW_ROWS = 512
+from leo_jax.models.affine import ZEROS, Conv3, Linear
 
 
 def time_embedding(t: Int[Array, " b"] | Float[Array, " b"], width: int) -> Float[Array, "b w"]:
@@ -55,42 +48,6 @@ class GroupNorm(nn.Module):
         return (y * scale.reshape(*ones, -1) + bias.reshape(*ones, -1)).astype(x.dtype)
 
 
-def _convolve(x, kernel, strides, padding, **how):
-    """`lax.conv_general_dilated`; short sequences on the CPU as one matrix product of the three taps side by side."""
-    convolve = functools.partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **how)
-    stride, length = strides[0], x.shape[1] // strides[0]
-    if kernel.ndim != 3 or x.shape[1] % stride or x.shape[0] * length > FEW_ROWS:
-        return convolve(x, kernel)
-
-    def multiply(x, kernel):
-        x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
-        taps = [jax.lax.slice_in_dim(x, i, i + stride * (length - 1) + 1, stride, axis=1) for i in range(3)]
-        rows = jnp.concatenate(taps, -1).reshape(x.shape[0] * length, -1)
-        y = jnp.matmul(rows, kernel.reshape(-1, kernel.shape[-1]), precision=how.get("precision"))
-        return y.reshape(x.shape[0], length, -1)
-
-    return jax.lax.platform_dependent(x, kernel, cpu=multiply, default=convolve)
-
-
-def conv3(features: int, dims: int, dtype: DTypeLike, stride: int = 1, init: Callable = KERNEL, **kwargs) -> nn.Conv:
-    """A convolution of 3 taps an axis, padded by 1 on both sides of each (also where the stride is 2)."""
-    return nn.Conv(
-        features,
-        (3,) * dims,
-        stride,
-        padding=1,
-        dtype=dtype,
-        kernel_init=init,
-        conv_general_dilated=_convolve,
-        **kwargs,
-    )
-
-
-def pointwise(features: int, dtype: DTypeLike, init: Callable = KERNEL, **kwargs) -> nn.Dense:
-    """A linear layer at every position."""
-    return nn.Dense(features, dtype=dtype, kernel_init=init, **kwargs)
-
-
 class ResBlock(nn.Module):
     """norm, SiLU, conv; the embedding as scale and shift after the second norm (or added before it); SiLU, conv; + skip."""
 
@@ -104,9 +61,9 @@ class ResBlock(nn.Module):
         """Gives (b, ..., features) for x and the embedding of time and condition."""
         dims = x.ndim - 2
         h = nn.silu(GroupNorm(self.groups, name="norm_in")(x))
-        h = conv3(self.features, dims, self.dtype, name="conv_in")(h)
+        h = Conv3(self.features, dtype=self.dtype, name="conv_in")(h)
         size = self.features * (2 if self.scale_shift else 1)
-        e = nn.Dense(size, dtype=self.dtype, kernel_init=KERNEL, name="embed")(nn.silu(embedding))
+        e = Linear(size, self.dtype, name="embed")(nn.silu(embedding))
         e = e.reshape(e.shape[0], *(1,) * dims, size)
         norm = GroupNorm(self.groups, name="norm_out")
         if self.scale_shift:
@@ -115,9 +72,9 @@ class ResBlock(nn.Module):
         else:
             h = norm(h + e)
         # The last convolution starts at zero: a new block is its skip.
-        h = conv3(self.features, dims, self.dtype, init=ZEROS, name="conv_out")(nn.silu(h))
+        h = Conv3(self.features, dtype=self.dtype, kernel_init=ZEROS, name="conv_out")(nn.silu(h))
         if x.shape[-1] != self.features:
-            x = pointwise(self.features, self.dtype, name="skip")(x)
+            x = Linear(self.features, self.dtype, name="skip")(x)
         return x + h
 
 
@@ -137,14 +94,14 @@ class Attention(nn.Module):
                 f"{channels} channels cannot be split into {self.num_heads} heads: choose num_heads to divide"
             )
         h = GroupNorm(self.groups, name="norm")(x).reshape(batch, -1, channels)
-        h = pointwise(3 * channels, self.dtype, name="qkv")(h)
+        h = Linear(3 * channels, self.dtype, name="qkv")(h)
         q, k, v = jnp.split(h.reshape(batch, -1, self.num_heads, 3 * channels // self.num_heads), 3, -1)
         # Both sides scaled before the product keeps it in bf16's comfortable range.
         scale = (channels // self.num_heads) ** -0.25
         weight = jnp.einsum("bqhc,bkhc->bhqk", q * scale, k * scale, preferred_element_type=jnp.float32)
         weight = nn.softmax(weight, -1).astype(self.dtype)
         h = jnp.einsum("bhqk,bkhc->bqhc", weight, v).reshape(x.shape)
-        return x + pointwise(channels, self.dtype, ZEROS, name="out")(h)
+        return x + Linear(channels, self.dtype, ZEROS, name="out")(h)
 
 
 class Downsample(nn.Module):
@@ -158,7 +115,7 @@ class Downsample(nn.Module):
         """Gives x at half the size."""
         dims = x.ndim - 2
         if self.use_conv:
-            return conv3(x.shape[-1], dims, self.dtype, stride=2, name="conv")(x)
+            return Conv3(x.shape[-1], stride=2, dtype=self.dtype, name="conv")(x)
         batch, *sizes, channels = x.shape
         pairs = [n for size in sizes for n in (size // 2, 2)]
         return x.reshape(batch, *pairs, channels).mean(tuple(range(2, 2 + 2 * dims, 2)))
@@ -175,7 +132,7 @@ class Upsample(nn.Module):
         """Gives x at twice the size."""
         for axis in range(1, x.ndim - 1):
             x = jnp.repeat(x, 2, axis)
-        return conv3(x.shape[-1], x.ndim - 2, self.dtype, name="conv")(x) if self.use_conv else x
+        return Conv3(x.shape[-1], dtype=self.dtype, name="conv")(x) if self.use_conv else x
 
 
 class UNet(nn.Module):
@@ -232,7 +189,7 @@ class UNet(nn.Module):
                 h = attend(self.num_heads, self.groups, self.dtype, name=f"{name}_1")(h)
             return h
 
-        h = conv3(self.width, self.dims, self.dtype, name="input_0_0")(x.astype(self.dtype))
+        h = Conv3(self.width, dtype=self.dtype, name="input_0_0")(x.astype(self.dtype))
         skips = [h]
         for level, multiplier in enumerate(self.multipliers):
             if level:
@@ -257,15 +214,15 @@ class UNet(nn.Module):
                 h = Upsample(self.conv_resample, self.dtype, name=f"output_{index - 1}_{place}")(h)
 
         h = nn.silu(GroupNorm(self.groups, name="out_norm")(h.astype(jnp.float32)))
-        return conv3(self.out_channels, self.dims, jnp.float32, init=ZEROS, name="out_conv")(h)
+        return Conv3(self.out_channels, kernel_init=ZEROS, name="out_conv")(h)
 
     def _embed(self, t, condition, labels):
         """Embedding of time, condition and class (b, 4·width)."""
         size = 4 * self.width
 
         def mlp(vector, name):
-            first = nn.Dense(size, dtype=self.dtype, kernel_init=KERNEL, name=f"{name}_0")
-            second = nn.Dense(size, dtype=self.dtype, kernel_init=KERNEL, name=f"{name}_1")
+            first = Linear(size, self.dtype, name=f"{name}_0")
+            second = Linear(size, self.dtype, name=f"{name}_1")
             return second(nn.silu(first(vector)))
 
         embedding = mlp(time_embedding(t, self.width), "time_embed")
