@@ -4,15 +4,12 @@ A product's gradient with respect to its kernel is a sum over the batch, also ov
 rounded before devices add theirs; here it leaves the float32 that the sum is made in.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-_MAPS = {3: ("NWC", "WIO", "NWC"), 4: ("NHWC", "HWIO", "NHWC")}
-_GRADIENTS = {3: ("CWN", "IWO", "WNC"), 4: ("CHWN", "IHWO", "HWNC")}  # what is summed over takes the features' place
+from leo_jax.ops import conv_xla
 
 
 @jax.custom_vjp
@@ -35,42 +32,11 @@ def _linear_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Arra
 linear.defvjp(_linear_forward, _linear_backward)
 
 
-def _convolve(x: Array, kernel: Array, stride: int) -> Array:
-    axes = x.ndim - 2
-    return lax.conv_general_dilated(
-        x, kernel.astype(x.dtype), (stride,) * axes, [(1, 1)] * axes, dimension_numbers=_MAPS[x.ndim]
-    )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv3(
     x: Float[Array, " b *axes i"], kernel: Float[Array, " *taps i o"], stride: int = 1
 ) -> Float[Array, " b *axes2 o"]:
     """Convolution of one or two axes with three taps each, padded by 1, in x's type; the kernel's gradient as `linear`'s."""
-    return _convolve(x, kernel, stride)
-
-
-def _conv3_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return conv3(x, kernel, stride), (x, kernel)
-
-
-def _conv3_backward(stride: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    (dx,) = jax.linear_transpose(lambda x: _convolve(x, kernel, stride), x)(dy)
-    sizes = zip(x.shape[1:-1], dy.shape[1:-1], strict=True)
-    dk = lax.conv_general_dilated(
-        x,
-        dy,
-        (1,) * (x.ndim - 2),
-        [(1, stride * (after - 1) + 2 - before) for before, after in sizes],  # so that three taps come out
-        rhs_dilation=(stride,) * (x.ndim - 2),
-        dimension_numbers=_GRADIENTS[x.ndim],
-        preferred_element_type=jnp.float32,
-    )
-    return dx, dk.astype(kernel.dtype)
-
-
-conv3.defvjp(_conv3_forward, _conv3_backward)
+    return conv_xla.conv(x, kernel, stride, 1)
 
 
 @jax.custom_vjp

@@ -12,24 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from leo_jax.ops import resample
-
-
-def precision_of(dtype: jnp.dtype) -> lax.Precision:
-    """Full precision for float32 (a TPU would multiply in bfloat16 otherwise), the fast one for bfloat16."""
-    return lax.Precision.HIGHEST if dtype == jnp.float32 else lax.Precision.DEFAULT
-
-
-def convolve(x: Array, kernel: Array, stride: int = 1, padding: int = 0, zeros: int = 0) -> Array:
-    """XLA's convolution of x, padded and with `zeros` between its pixels, by the kernel in x's type; XLA's gradients."""
-    return lax.conv_general_dilated(
-        x,
-        kernel.astype(x.dtype),
-        (stride, stride),
-        [(padding, padding)] * 2,
-        lhs_dilation=(zeros + 1, zeros + 1),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=precision_of(x.dtype),
-    )
+from leo_jax.ops.conv_xla import convolve
 
 
 def _kernel_gradient(x: Array, dy: Array, kernel_shape: tuple[int, int], stride: int) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from leo_jax.ops import conv, conv_cpu, resample
+from leo_jax.ops import conv, conv_cpu, conv_xla, resample
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -41,20 +41,20 @@ CASES = {
     "down 1x1": (conv.downsampling_conv, xla_down, (1, 1, 5, 4)),
     "up": (conv.upsampling_conv, xla_up, (3, 3, 5, 4)),
     "transposed, on the CPU": (conv_cpu.transposed_conv, xla_transposed, (3, 3, 5, 4)),
-    "same 3x3, on accelerators": (lambda x, k: conv.xla(x, k, 1, 1), xla_same, (3, 3, 5, 4)),
+    "same 3x3, on accelerators": (lambda x, k: conv_xla.conv(x, k, 1, 1), xla_same, (3, 3, 5, 4)),
     "down 3x3, on accelerators": (
-        lambda x, k: conv.xla(resample._blur_depthwise(x, (2, 2), 1), k, 2),
+        lambda x, k: conv_xla.conv(resample._blur_depthwise(x, (2, 2), 1), k, 2),
         xla_down,
         (3, 3, 5, 4),
     ),
     "down 1x1, on accelerators": (
-        lambda x, k: conv.xla(resample._blur_depthwise(x, (1, 1), 2), k),
+        lambda x, k: conv_xla.conv(resample._blur_depthwise(x, (1, 1), 2), k),
         xla_down,
         (1, 1, 5, 4),
     ),
     "up, on accelerators": (conv._upsampling_xla, xla_up, (3, 3, 5, 4)),
     "uneven, on accelerators": (
-        lambda x, k: conv.xla(x, k, 2, 1),
+        lambda x, k: conv_xla.conv(x, k, 2, 1),
         lambda x, k: lax.conv_general_dilated(x, k, (2, 2), [(1, 1)] * 2, dimension_numbers=DIMENSIONS),
         (3, 3, 5, 4),
     ),
