@@ -14,6 +14,7 @@ def denoiser(batch_size: int, steps: int) -> ConfigDict:
     section.steps = steps
     section.learning_rate = 1e-4  # the paper's for the motion model, ours for the others; AdamW without decay
     section.warmup = 1000  # ours: steps over which the rate rises
+    section.falloff = 0  # ours: last steps, over which it falls linearly to 0; 0 keeps it
     section.ema_decay = 0.9999  # ours: of the running mean of the weights, which is what samples
     section.schedule = "linear"  # ours: of the 1000 steps' noise; or "cosine"
     section.dtype = "float32"  # or "bfloat16" for the arithmetic of feature maps; parameters stay float32

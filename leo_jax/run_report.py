@@ -14,6 +14,7 @@ from leo_jax.training.logging import METRICS, PICTURES, read_rows
 
 NAME = "report"
 RESULTS = "results.json"  # {name: number} of a stage that measures instead of training
+EVALUATION = "evaluation.json"  # an evaluation of the run's videos; its own page lies beside it
 PAIRS = {"whole frame": "", "moving region": "moving_"}  # of the animator's held-out measurements
 WIDTH, HEIGHT, MARGIN = 640, 200, 46  # px of a curve's drawing
 Point = tuple[int | float, int | float]  # step, value
@@ -25,7 +26,7 @@ def write(workdir: files.PathLike, stages: Sequence[str] | None = None) -> pathl
 
     Args:
         workdir: of a run.
-        stages: folders, in the order of the report; default all with metrics, results or videos, by name.
+        stages: folders, in the order of the report; default all with metrics, results, an evaluation or videos, by name.
 
     Returns:
         The page's path.
@@ -87,7 +88,7 @@ def curve(points: Sequence[Point], label: str) -> str:
 
 
 def _contents(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    patterns = {"metrics": METRICS, "results": RESULTS, "videos": "*.mp4", "sheets": "*.png"}
+    patterns = {"metrics": METRICS, "results": RESULTS, "evaluation": EVALUATION, "videos": "*.mp4", "sheets": "*.png"}
     return {name: sorted(folder.glob(pattern)) for name, pattern in patterns.items()}
 
 
@@ -113,6 +114,13 @@ def _stage(workdir: pathlib.Path, folder: pathlib.Path) -> tuple[list[str], list
         table = [["measured", "value"], *([n, f"{v:.4g}"] for n, v in json.loads(path.read_text()).items())]
         lines += [*rows_to_markdown(table), ""]
         parts.append(rows_to_html(table))
+    for path in contents["evaluation"]:
+        table, name = (
+            _evaluated(json.loads(path.read_text())),
+            path.with_suffix(".html").relative_to(workdir).as_posix(),
+        )
+        lines += [*rows_to_markdown(table), "", f"[Errors, choices, samples]({name})", ""]
+        parts += [rows_to_html(table), f'<p><a href="{html.escape(name)}">Errors, choices, samples</a></p>']
     pictures = contents["sheets"] or sorted((folder / PICTURES).glob("*.png"))[-1:]
     for path in pictures:
         lines += [f"![{path.stem}]({path.relative_to(workdir).as_posix()})", ""]
@@ -124,6 +132,14 @@ def _stage(workdir: pathlib.Path, folder: pathlib.Path) -> tuple[list[str], list
         parts.append(f'<figure><video src="{html.escape(name)}" controls loop muted></video>'
                      f"<figcaption>{html.escape(path.stem)}</figcaption></figure>")  # fmt: skip
     return [*lines, ""], parts
+
+
+def _evaluated(result: Mapping[str, Any]) -> Table:
+    metrics = result["metrics"].items()
+    return [
+        [result["protocol"]["name"], "value"],
+        *([name.upper(), f"{entry['value']:.4g}"] for name, entry in metrics),
+    ]
 
 
 def _series(rows: Sequence[Mapping[str, Any]], name: str) -> list[Point]:

@@ -50,6 +50,15 @@ def test_tells_the_last_measurements_and_pictures(workdir):
     assert html.count("<svg") == 3, "loss, moving ratio, ratio"
 
 
+def test_an_evaluation_is_told_with_the_way_to_its_page(workdir):
+    result = {"protocol": {"name": "digan-taichi"}, "metrics": {"fvd": {"value": 123.456}, "kvd": {"value": 7.0}}}
+    (workdir / "evaluate" / "evaluation.json").write_text(json.dumps(result))
+    page = run_report.write(workdir, ["evaluate"])
+    text, html = (workdir / "report.md").read_text(), page.read_text()
+    assert "| digan-taichi | value |" in text and "| FVD | 123.5 |" in text and "| KVD | 7 |" in text
+    assert "(evaluate/evaluation.html)" in text and 'href="evaluate/evaluation.html"' in html
+
+
 def test_without_stages_named_all_that_hold_something_are_told(workdir):
     run_report.write(workdir)
     text = (workdir / "report.md").read_text()

@@ -80,6 +80,8 @@ def check(config: ConfigDict, name: str) -> None:
     check_dtype(f"{name}.dtype", section.dtype)
     check_batch(f"{name}.batch_size", section.batch_size)
     check_parts(name, section.accumulate, section.batch_size, 1)
+    if not 0 <= section.falloff <= section.steps:
+        raise ConfigError(f"{name}.falloff = {section.falloff}: 0 to {name}.steps, {section.steps}")
     if section.schedule not in SCHEDULES:
         raise ConfigError(f"{name}.schedule = {section.schedule!r}: one of {SCHEDULES}")
     shortest = {"motion": 2, "transition": 3}.get(name)

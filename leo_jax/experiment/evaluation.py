@@ -12,8 +12,8 @@ from leo_jax.metrics import command
 from leo_jax.metrics.evaluate import NEEDS, Settings
 from leo_jax.metrics.generated import Choices
 from leo_jax.metrics.protocols import protocol
+from leo_jax.run_report import EVALUATION
 
-RESULT = "evaluation.json"
 WEIGHTS = ("i3d", "face", "reid")  # files of networks that metrics need
 
 
@@ -50,7 +50,7 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
             load_model=api.load,
             choices=Choices(section.count or None, section.steps, section.unconditional),
         )
-        paths = report.write(evaluation, folder / RESULT)
+        paths = report.write(evaluation, folder / EVALUATION)
         say(f"evaluate: {', '.join(map(str, paths))}")
 
     alone(work)
@@ -63,7 +63,7 @@ def stage(config: ConfigDict) -> Stage:
         ("code_data", "animator", "motion"),
         check,
         run,
-        result_of(RESULT, RESULT),
+        result_of(EVALUATION, EVALUATION),
         trained=False,
         uses=("start", "first_frame"),
     )

@@ -19,7 +19,7 @@ from leo_jax.models.generator import Frames
 from leo_jax.training import pictures
 from leo_jax.training.accumulation import averaged
 from leo_jax.training.state import Metrics, PyTree, Task, to_host
-from leo_jax.training.updates import falling, running_mean
+from leo_jax.training.updates import check_falloff, falling, running_mean
 
 Batch = Mapping[str, Array]
 
@@ -74,8 +74,7 @@ class Settings:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.falloff <= self.steps:
-            raise ValueError(f"falloff = {self.falloff}: 0 to the number of steps, {self.steps}")
+        check_falloff(self.steps, self.falloff)
         if self.perceptual not in ("vgg19", "pyramid_l1"):
             raise ValueError(f"perceptual = {self.perceptual!r}: 'vgg19' or 'pyramid_l1'")
 

@@ -14,7 +14,7 @@ from leo_jax.denoisers import Denoiser, Statistics
 from leo_jax.training.accumulation import averaged
 from leo_jax.training.animator import to_float
 from leo_jax.training.state import Metrics, PyTree, Task, to_host
-from leo_jax.training.updates import adam, running_mean, updates_made
+from leo_jax.training.updates import adam, check_falloff, falling, running_mean, updates_made
 
 Batch = Mapping[str, Array]
 
@@ -26,14 +26,21 @@ class Settings:
     Attributes:
         learning_rate: of AdamW without decay.
         warmup: steps over which the rate rises linearly (ours).
+        steps: of the whole training, where `falloff` ends.
+        falloff: last steps, over which the rate falls linearly to 0; 0 keeps it (ours).
         ema_decay: of the running mean of the parameters, which is what samples.
         accumulate: parts in which a step goes through its batch, to save memory; the result is that of 1 up to rounding.
     """
 
     learning_rate: float = 1e-4
     warmup: int = 1000
+    steps: int = 0
+    falloff: int = 0
     ema_decay: float = 0.9999
     accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check_falloff(self.steps, self.falloff)
 
 
 def prepared(frozen: PyTree, batch: Batch) -> dict[str, Array]:
@@ -71,7 +78,8 @@ def make_task(
 
         loss, gradients = averaged(compute, (batch, keys), settings.accumulate)
         updates, optimiser = transformation.update(gradients, state["optimiser"], state["params"])
-        params = optax.apply_updates(state["params"], updates)
+        factor = falling(updates_made(state["optimiser"]), settings.steps, settings.falloff)
+        params = jax.tree.map(lambda p, u: p + factor * u, state["params"], updates)
         ema = running_mean(state["ema"], params, settings.ema_decay, updates_made(optimiser))
         metrics = {"loss": loss, "gradient/norm": optax.tree_utils.tree_norm(gradients)}
         return {"params": params, "optimiser": optimiser, "ema": ema}, metrics

@@ -30,6 +30,12 @@ def updates_made(state: Any) -> Int[Array, ""]:
     return state[0].count
 
 
+def check_falloff(steps: int, falloff: int) -> None:
+    """Raises ValueError unless `falloff` is between 0 and the number of steps."""
+    if not 0 <= falloff <= steps:
+        raise ValueError(f"falloff = {falloff}: 0 to the number of steps, {steps}")
+
+
 def falling(count: Int[Array, ""], steps: int, falloff: int) -> Float[Array, ""]:
     """What the rate is multiplied by after `count` of `steps` updates: 1, and over the last `falloff` linearly to 0."""
     if not falloff:

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 
@@ -155,6 +156,24 @@ def test_the_rate_rises_and_nothing_decays():
     np.testing.assert_allclose(sizes, [0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01], rtol=1e-4)
     zero = transformation.update({"a": jnp.zeros(3)}, transformation.init(params), params)[0]["a"]
     assert np.all(zero == 0), "weights decay"
+
+
+def test_the_rate_falls_at_the_end():
+    denoiser = small.start()
+    batch = jax.tree.map(jnp.asarray, raw(small.toy_batch(denoiser, np.random.default_rng(0), 8)))
+    falling, constant = (
+        denoising.make_task(denoiser, STATISTICS, dataclasses.replace(SETTINGS, **changes))
+        for changes in ({"steps": 4, "falloff": 4}, {})
+    )
+    state = falling.init(jax.random.key(0))
+    for count in range(4):
+        after, full = (
+            one.step(state, one.frozen, batch, jax.random.key(count))[0]["params"] for one in (falling, constant)
+        )
+        moved, expected = (jax.tree.map(lambda a, b: a - b, new, state["params"]) for new in (after, full))
+        share = optax.tree_utils.tree_norm(moved) / optax.tree_utils.tree_norm(expected)
+        assert float(share) == pytest.approx(1 - count / 4, rel=1e-3)
+        state = falling.step(state, falling.frozen, batch, jax.random.key(count))[0]
 
 
 def test_young_means_forget_the_start():
