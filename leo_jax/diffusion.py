@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 Denoise = Callable[[Float[Array, " b *axes"], Int[Array, " b"]], Float[Array, " b *axes"]]
 Keys = Key[Array, " b"] | UInt32[Array, "b 2"]
+Clip = float | Callable[[Array], Array] | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -185,7 +186,7 @@ def ddpm(
     start: Float[Array, " b *axes"],
     keys: Keys,
     *,
-    clip: float | None = None,
+    clip: Clip = None,
 ) -> Float[Array, " b *axes"]:
     """Ancestral sampling over all steps of `schedule` with variance fixed-large (DDPM, algorithm 2).
 
@@ -194,7 +195,7 @@ def ddpm(
       denoise: predicts the noise from x (b, ...) and t (b,), t being `schedule.timesteps` of the step.
       start: x at the last step, standard normal.
       keys: one per sample; each step's noise is drawn from (key, step).
-      clip: bound of the predicted x_0 in absolute value (1 for images), or None to leave it alone.
+      clip: bound of the predicted x_0 in absolute value (1 for images), a function that bounds it, or None to leave it alone.
     """
 
     def step(x, i, t, x0, eps):
@@ -212,7 +213,7 @@ def ddim(
     keys: Keys | None = None,
     *,
     eta: float = 0.0,
-    clip: float | None = None,
+    clip: Clip = None,
 ) -> Float[Array, " b *axes"]:
     """DDIM sampling over all steps of `schedule` (Song et al. 2021, eqs. 12 and 16): usually a respaced one.
 
@@ -222,7 +223,7 @@ def ddim(
       start: x at the last step, standard normal.
       keys: one per sample; needed only when eta > 0.
       eta: 0 is deterministic; 1 has the variance of an ancestral step ("fixed small").
-      clip: bound of the predicted x_0 in absolute value (1 for images), or None; eps follows from the clipped x_0.
+      clip: as in `ddpm`; eps follows from the clipped x_0.
 
     Raises:
       ValueError: eta > 0 without keys.
@@ -240,7 +241,7 @@ def ddim(
     return _walk(schedule, denoise, start, step, clip)
 
 
-def _walk(schedule: Schedule, denoise: Denoise, start, step, clip: float | None) -> Float[Array, " b *axes"]:
+def _walk(schedule: Schedule, denoise: Denoise, start, step, clip: Clip) -> Float[Array, " b *axes"]:
     """Goes from the last step of the schedule to the first as one `lax.scan`; `step` makes x_{t−1} of x_t, x_0 and eps."""
     timesteps = jnp.asarray(schedule.timesteps, jnp.int32)
 
@@ -249,7 +250,7 @@ def _walk(schedule: Schedule, denoise: Denoise, start, step, clip: float | None)
         eps = denoise(x, timesteps[t]).astype(jnp.float32)
         x0 = predict_x0(schedule, x, t, eps)
         if clip is not None:
-            x0 = jnp.clip(x0, -clip, clip)
+            x0 = clip(x0) if callable(clip) else jnp.clip(x0, -clip, clip)
             a = schedule.alphas_cumprod
             eps = (x - _at(np.sqrt(a), t, x.ndim) * x0) / _at(np.sqrt(1 - a), t, x.ndim)
         return step(x, i, t, x0, eps), None
@@ -266,7 +267,7 @@ def sample(
     steps: int = 50,
     sampler: str = "ddim",
     eta: float = 0.0,
-    clip: float | None = None,
+    clip: Clip = None,
 ) -> Float[Array, " b *axes"]:
     """Draws one sample of `shape` for each key: respaces the schedule, draws the start, walks it.
 
@@ -281,7 +282,7 @@ def sample(
       steps: how many of the schedule's steps are walked.
       sampler: 'ddim' or 'ddpm' (ancestral, variance fixed-large, of the respaced schedule).
       eta: of DDIM.
-      clip: bound of the predicted x_0; None (the default) never clips.
+      clip: as in `ddpm`; None (the default) never clips.
 
     Raises:
       ValueError: steps outside 1 … len(schedule), or another sampler's name.

@@ -127,6 +127,30 @@ def test_a_sample_is_a_function_of_its_key_and_condition(name):
     np.testing.assert_allclose(part[0], whole[2], atol=1e-5, err_msg="the batch or the place in it enters a sample")
 
 
+@pytest.mark.parametrize("name", small.ALL)
+def test_bounded_samples_stay_inside(name):
+    """Or as far out as the code that they start from."""
+    denoiser, keys = small.ALL[name], jax.random.split(jax.random.key(7), 4)
+    condition = condition_for(denoiser, 4)
+    draw = lambda bound: np.asarray(denoiser.sample(initial(denoiser), keys, condition, Sampling(3, bound=bound)))
+    assert np.abs(draw(0.0)).max() > 0.5, "the bound has nothing to do here"
+    reach = np.full(4, 0.1)
+    if condition is not None and name in ("motion", "transition"):
+        reach = np.maximum(reach, np.abs(condition).reshape(4, -1).max(1))
+    assert np.all(np.abs(draw(0.1)).reshape(4, -1).max(1) <= reach + 1e-5)
+
+
+def test_a_denoiser_samples_as_it_says_unless_told_otherwise():
+    keys, plain = jax.random.split(jax.random.key(7), 2), small.start()
+    noisy = dataclasses.replace(plain, eta=1.0, bound=0.1)
+    draw = lambda denoiser, **how: np.asarray(denoiser.sample(initial(plain), keys, None, Sampling(4, **how)))
+    np.testing.assert_array_equal(draw(noisy), draw(plain, eta=1.0, bound=0.1))
+    np.testing.assert_array_equal(draw(noisy, eta=0.0, bound=0.0), draw(plain))
+    assert not np.allclose(draw(noisy), draw(plain)) and not np.allclose(draw(noisy), draw(noisy, eta=0.0))
+    again = denoisers.from_description(json.loads(json.dumps(denoisers.describe(noisy))))
+    assert (again.eta, again.bound) == (1.0, 0.1)
+
+
 def test_motion_wants_a_start_exactly_with_the_condition():
     keys, start = jax.random.split(jax.random.key(0), 1), jnp.zeros((1, small.DIM))
     with pytest.raises(ValueError, match="lmc=True takes a start code"):

@@ -45,21 +45,21 @@ SCHEDULES = ("linear", "cosine")
 def denoiser_of(config: ConfigDict, name: str) -> Denoiser:
     """The denoiser that the section `name` describes. Raises ConfigError if there can be no such network."""
     section, code_dim = config[name], config.model.code_dim
-    dtype = DTYPES[section.dtype]
+    dtype, how = DTYPES[section.dtype], {"eta": section.eta, "bound": section.bound}
     if name == "start":
         module = CodeMLP(section.width, section.num_blocks, section.time_width, dtype)
-        return Start(module, section.schedule, code_dim)
+        return Start(module, section.schedule, code_dim, **how)
     names = ("width", "num_blocks", "num_heads", "groups", "remat")
     fields = {"dtype": dtype, **{field: section[field] for field in names}}
     if name == "first_frame":
         size = config.model.size
         multipliers, attention = _by_size(section, size)
         unet = UNet(3, dims=2, multipliers=multipliers, attention=attention, condition_dim=code_dim, **fields)
-        return FirstFrame(unet, section.schedule, size)
+        return FirstFrame(unet, section.schedule, size, **how)
     unet = UNet(code_dim, multipliers=tuple(section.multipliers), attention=tuple(section.attention), **fields)
     if name == "motion":
-        return Motion(unet, section.schedule, section.length, section.lmc)
-    return Transition(unet, section.schedule, section.length)
+        return Motion(unet, section.schedule, section.length, section.lmc, **how)
+    return Transition(unet, section.schedule, section.length, **how)
 
 
 def _by_size(section: ConfigDict, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -82,6 +82,8 @@ def check(config: ConfigDict, name: str) -> None:
     check_parts(name, section.accumulate, section.batch_size, 1)
     if not 0 <= section.falloff <= section.steps:
         raise ConfigError(f"{name}.falloff = {section.falloff}: 0 to {name}.steps, {section.steps}")
+    if not (0 <= section.eta <= 1 and section.bound >= 0):
+        raise ConfigError(f"{name}.eta = {section.eta}, {name}.bound = {section.bound}: 0 to 1, and not negative")
     if section.schedule not in SCHEDULES:
         raise ConfigError(f"{name}.schedule = {section.schedule!r}: one of {SCHEDULES}")
     shortest = {"motion": 2, "transition": 3}.get(name)
