@@ -6,8 +6,8 @@ sample, whose draws are its own if there is a key for each; `sample(params, keys
 key and its condition alone.
 
 Two fields of all are ours, and 0 by default. `eta` is DDIM's: the noise that each step adds. `bound` keeps the x_0 that is
-predicted on the way, pixels or standardised codes, in [-bound, bound], or as far out as the code that it starts from. At the first
-steps, where noise is all, a network that misses it by a tenth puts x_0 ten off; DDIM without noise carries that along.
+predicted on the way, pixels or standardised codes, in [-bound, bound], or as far out as the code that it starts from. At the
+first steps, where noise is all, a network that misses it by a tenth puts x_0 ten off; DDIM without noise carries that along.
 """
 
 import dataclasses
