@@ -89,6 +89,18 @@ def fingerprint(path: files.PathLike) -> str:
     return digest.hexdigest()
 
 
+def sampling(path: files.PathLike) -> dict[str, dict[str, float]]:
+    """DDIM's eta and the bound of x_0 that each denoiser of a model says to take (leo_jax.denoisers)."""
+    told: dict[str, dict[str, float]] = {}
+    for stage in KINDS:
+        for name in DESCRIPTIONS[:2]:
+            file = pathlib.Path(path) / stage / name
+            about = json.loads(file.read_text()).get(stage, {}) if file.is_file() else {}
+            if about and stage not in told:
+                told[stage] = {"eta": about.get("eta", 0.0), "bound": about.get("bound", 0.0)}
+    return told
+
+
 def videos_of(
     model: Model, path: files.PathLike, real: VideoSet, protocol: EvaluationProtocol, choices: Choices, *,
     stride: int | None = None, seed: int = 0, folder: files.PathLike | None = None,
@@ -142,7 +154,7 @@ def videos_of(
 
     made = {
         "model": str(path), "files": fingerprint(folder or path), "mode": mode, "frames": length, "steps": choices.steps,
-        "transition": choices.transition, "seeds": [seed * count, seed * count + count - 1],
+        "sampling": sampling(folder or path), "transition": choices.transition, "seeds": [seed * count, seed * count + count - 1],
         "images": None if choices.unconditional else f"first frames of {real.where}, in an order drawn by seed {seed}",
     }  # fmt: skip
     read, size = _keeping(make), (length, model.size, model.size)

@@ -275,3 +275,13 @@ def test_with_a_real_model(tmp_path, stand_ins, true):
     assert found["fake"]["stride"] == 2 and found["metrics"]["fvd"]["clips_fake"] == 3
     drawn = command.run(Side(true), Side(path), metrics=["l1"], settings=QUICK, load_model=leo_jax.load)
     assert 0 < drawn.result["metrics"]["l1"]["value"] < 1
+
+
+def test_a_result_can_tell_how_each_denoiser_samples(tmp_path):
+    for stage, name, about in (
+        ("motion", "model.json", {"eta": 1.0, "bound": 3.0}),
+        ("start", "denoiser.json", {"stage": "start"}),
+    ):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / name).write_text(json.dumps({stage: about}))
+    assert generated.sampling(tmp_path) == {"motion": {"eta": 1.0, "bound": 3.0}, "start": {"eta": 0.0, "bound": 0.0}}
