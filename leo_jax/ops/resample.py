@@ -7,6 +7,7 @@ resampling works on the even and odd samples apart (polyphase), so no inserted z
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -125,16 +126,34 @@ def _pyramid_matrix(size: int, factor: int) -> np.ndarray:
     return np.where(inside, taps[np.clip(offsets, 0, 2 * radius)], 0.0)
 
 
+def _downscale_interleaved(x: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
+    x = jnp.einsum("ph,bhwc->bpwc", rows, x, precision="highest")
+    return jnp.einsum("qw,bpwc->bpqc", columns, x, precision="highest")
+
+
+def _downscale_planes(x: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
+    x = jnp.moveaxis(x, 3, 0)
+    x = jnp.einsum("qw,cbhw->cbhq", columns, x, precision="highest")
+    return jnp.moveaxis(jnp.einsum("ph,cbhq->cbpq", rows, x, precision="highest"), 0, 3)
+
+
+@functools.cache
+def _downscale(factor: int) -> Form:
+    def form(product: Callable[..., Array]) -> Form:
+        return lambda x: product(x, *(_pyramid_matrix(n, factor).astype(x.dtype) for n in x.shape[1:3]))
+
+    # XLA's products on GPUs work in tiles of 2^n rows. Where 3 channels are not the outermost of the axes that the rows are
+    # made of, a tile may be no box of them, and compiling ends in "Couldn't find output tile sizes". (With autotuning, the
+    # default where the GPU is there, XLA looks for a kernel that does compile.)
+    return by_platform(form(_downscale_interleaved), cuda=form(_downscale_planes))
+
+
 def downscale(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
     """Antialiased downscaling of the perceptual loss's pyramid by an integer factor (SPEC §1, training).
 
     A Gaussian of sigma (factor - 1) / 2 cut at 4 sigma, zero padding, every factor-th pixel from the first.
     """
-    if factor == 1:
-        return x
-    rows, columns = (jnp.asarray(_pyramid_matrix(n, factor), x.dtype) for n in x.shape[1:3])
-    x = jnp.einsum("ph,bhwc->bpwc", rows, x, precision="highest")
-    return jnp.einsum("qw,bpwc->bpqc", columns, x, precision="highest")
+    return x if factor == 1 else _downscale(factor)(x)
 
 
 def pyramid(x: Float[Array, "b h w c"], *, smallest: int = 16) -> list[Float[Array, "b _ _ c"]]:

@@ -47,13 +47,16 @@ def local_blocks_only(one, besides=0):
 
 
 @TPU
-def test_start_codes_for_four_chips(tmp_path):
-    (found,), text = rooflines(tmp_path, "--stage=start", "--topology=v5e-4", config={"start.width": 64})
+@pytest.mark.parametrize(("topology", "chip"), [("v5e-4", "v5e"), ("v5p-8", "v5p")])
+def test_start_codes_for_four_chips(tmp_path, topology, chip):
+    (found,), text = rooflines(tmp_path, "--stage=start", f"--topology={topology}", config={"start.width": 64})
     assert (found["devices"], found["batch_size"], found["example"]) == (4, 1024, "code")
+    assert found["mesh"]["data"] == 4, "a chip of two cores is one device"
+    assert found["compiler"].startswith("libtpu ")
     assert found["memory"]["fits"] and 0 < found["memory"]["total"] < 1e9
     assert found["flops"] > 0 and found["bytes"] > 0 and 0 < found["mfu_bound"] <= 1
     assert local_blocks_only(found), "data-parallel training reduces gradients and nothing else"
-    assert re.search(r"MFU at most .*\n(.*\n)*\| start \| 4 v5e \| 1024 \|", text)
+    assert re.search(rf"MFU at most .*\n(.*\n)*\| start \| 4 {chip} \| 1024 \|", text)
 
 
 @TPU
