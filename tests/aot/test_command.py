@@ -110,6 +110,15 @@ def test_gpus(tmp_path, topology):
     assert local_blocks_only(found)
 
 
+@GPU
+@pytest.mark.slow
+def test_the_animators_step_compiles_for_gpus(tmp_path):
+    """With the pyramid of its losses. A network that runs twice has its gradients reduced twice by this compiler."""
+    (found,), _ = rooflines(tmp_path, "--topology=h100-8", "--per_device=8")
+    gradients, moved = sum(found["parameter_bytes"].values()), found["collectives"]
+    assert set(moved) == {"all-reduce"} and gradients <= moved["all-reduce"]["bytes"] <= 2 * gradients + DEMODULATED
+
+
 def test_what_cannot_be_is_one_clear_line(tmp_path):
     done = run("--topology=v9-8")
     assert done.returncode == 1 and done.stderr.startswith("error: topology 'v9-8'") and "Traceback" not in done.stderr
