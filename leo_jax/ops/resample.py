@@ -130,8 +130,8 @@ def by_matrices(
     # XLA's products on GPUs work in tiles of 2^n rows. Where 3 channels are not the outermost of the axes that the rows are
     # made of, a tile may be no box of them, and compiling ends in "Couldn't find output tile sizes". (With autotuning, the
     # default where the GPU is there, XLA looks for a kernel that does compile.)
-    matrices = {"rows": rows.astype(x.dtype), "columns": columns.astype(x.dtype)}
-    return by_platform(functools.partial(_interleaved, **matrices), cuda=functools.partial(_planes, **matrices))(x)
+    down, across = rows.astype(x.dtype), columns.astype(x.dtype)
+    return by_platform(lambda x: _interleaved(x, down, across), cuda=lambda x: _planes(x, down, across))(x)
 
 
 @functools.cache

@@ -46,7 +46,7 @@ def gradient(function):
 
 @GPU
 @pytest.mark.parametrize(
-    ("function", "shape"),
+    ("function", "pictures"),
     [
         (gradient(lambda x: jnp.concatenate([y.ravel() for y in resample.pyramid(x)])), jnp.zeros((8, 256, 256, 3))),
         (lambda x: resample.pyramid(x, smallest=4), jnp.zeros((8, 16, 16, 3))),
@@ -55,9 +55,9 @@ def gradient(function):
         (content._to_body, jnp.zeros((8, 128, 128, 3), jnp.uint8)),
     ],
 )
-def test_resizing_of_pictures_compiles_for_gpus(function, shape):
+def test_resizing_of_pictures_compiles_for_gpus(function, pictures):
     here = jax.sharding.SingleDeviceSharding(compiling.devices_of(chips.parse("h100-1"))[0])
-    traced = jax.jit(function).trace(jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=here))
+    traced = jax.jit(function).trace(jax.ShapeDtypeStruct(pictures.shape, pictures.dtype, sharding=here))
     assert "dot" in traced.lower().compile(compiler_options=compiling.GPU_OPTIONS).as_text()
 
 
