@@ -67,7 +67,7 @@ setuptools.setup(
         "convert": ["torch>=2.6", "safetensors>=0.5"],
         "tpu": ["jax[tpu]>=0.10.2"],
         "cuda12": ["jax[cuda12]>=0.10.2"],
-        "aot": ["libtpu>=0.0.52"],  # to compile for TPUs on a machine without; for GPUs: docs/scale.md
+        "aot": ["libtpu>=0.0.42"],  # to compile for TPUs on a machine without; for GPUs: docs/scale.md
         "launch": ["skypilot>=0.14"],  # only to check launch/skypilot, or to use it
         "gcs": ["gcsfs>=2025.3"],
     },

@@ -3,8 +3,11 @@
 TPUs need the package libtpu; GPUs need jax-cuda12-pjrt, jax-cuda12-plugin and nvidia-cuda-nvcc-cu12, but no driver.
 """
 
+import importlib.metadata
 import importlib.util
+import pathlib
 import re
+import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -72,10 +75,12 @@ class DoesNotFit(RuntimeError):
 
 
 class Compiled(NamedTuple):
-    """A program, and the seconds that tracing, lowering and compiling it took."""
+    """A program and its text, what compiled it, and the seconds that tracing with lowering, and compiling took."""
 
     executable: jax.stages.Compiled
+    text: str
     traced: jax.stages.Traced
+    compiler: str
     tracing: float
     compiling: float
 
@@ -90,6 +95,12 @@ def missing(platform: str) -> str | None:
     return None if there else command.format(jax.__version__)
 
 
+def version(platform: str) -> str:
+    """The compiler's package for a platform, with its version."""
+    package = {"tpu": "libtpu", "cuda": "jax-cuda12-pjrt"}[platform]
+    return f"{package} {importlib.metadata.version(package)}"
+
+
 def devices_of(place: Slice) -> list[Any]:
     """The devices of a slice, to compile for and nothing else. The process must have `aot.ENVIRONMENT` before JAX is imported.
 
@@ -101,7 +112,9 @@ def devices_of(place: Slice) -> list[Any]:
     if command:
         raise ToolMissing(f"compiling for {place.chip.name} needs a package that is not installed: {command}")
     if platform == "tpu":
-        return topologies.get_topology_desc(platform="tpu", topology_name=place.topology).devices
+        # As on a real host a chip of two cores is one device, where libtpu alone would take each core for one.
+        cores = {"chip_config_name": "megacore"} if place.chip.cores > 1 else {}
+        return topologies.get_topology_desc(platform="tpu", topology_name=place.topology, **cores).devices
     target = GPU_TARGET.format(**GPUS[place.chip.name])
     return topologies.get_topology_desc(platform="cuda", target_config=target, topology=place.topology).devices
 
@@ -116,14 +129,36 @@ def compile_for(trace: Any, mesh: jax.sharding.Mesh) -> Compiled:
     traced = trace(mesh)
     lowered = traced.lower()
     tracing = time.perf_counter() - start
-    gpu = mesh.devices.flat[0].platform != "tpu"
+    platform = "tpu" if mesh.devices.flat[0].platform == "tpu" else "cuda"
+    with tempfile.TemporaryDirectory() as printed:
+        prints = {"xla_dump_to": printed, "xla_dump_hlo_as_text": True}
+        try:
+            executable = lowered.compile(compiler_options=GPU_OPTIONS if platform == "cuda" else prints)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise DoesNotFit(str(error).split("\n")[0], _needed(str(error))) from None
+        compiling = time.perf_counter() - start - tracing
+        text = text_of(executable, pathlib.Path(printed))
+    return Compiled(executable, text, traced, version(platform), tracing, compiling)
+
+
+def text_of(executable: Any, printed: pathlib.Path) -> str:
+    """The text of a compiled program, by JAX or else what its compiler itself printed to the directory `printed`.
+
+    JAX reads a program's operations before it prints them. Its XLA may be older than libtpu's, and refuses what came since:
+    asynchronous operations of several operands, which the animator's step has on v5p and v6e.
+
+    Raises:
+        jax.errors.JaxRuntimeError: JAX cannot read it, and the compiler printed nothing.
+    """
     try:
-        executable = lowered.compile(compiler_options=GPU_OPTIONS if gpu else None)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        return executable.as_text() or ""
+    except jax.errors.JaxRuntimeError:
+        texts = sorted(printed.glob("*.after_codegen.txt"), key=lambda file: file.stat().st_size)
+        if not texts:
             raise
-        raise DoesNotFit(str(error).split("\n")[0], _needed(str(error))) from None
-    return Compiled(executable, traced, tracing, time.perf_counter() - start - tracing)
+        return texts[-1].read_text()  # the largest: smaller programs may have been compiled on the way
 
 
 def _needed(message: str) -> float | None:

@@ -62,7 +62,7 @@ def paragraph(r: Roofline, wants: Input | None = None, *, steps: int = 0) -> str
             f"  input      a host reads {wants.frames:.0f} frames/s, {wants.bytes / 1e9:.3f} GB/s, and decodes them on "
             f"{wants.cores:.1f} cores"
         )
-    lines.append(f"  compiled in {r.compiling:.0f} s, after {r.tracing:.0f} s of tracing")
+    lines.append(f"  compiled in {r.compiling:.0f} s by {r.compiler}, after {r.tracing:.0f} s of tracing")
     return "\n".join(lines)
 
 

@@ -55,6 +55,7 @@ class Roofline:
         compiler_bytes: XLA's own count, which has on-chip memory too; 0 where it gives none.
         collectives: by kind.
         parameter_bytes: of each trained network, in float32.
+        compiler: its package and version.
         tracing: seconds, with lowering.
         compiling: seconds.
     """
@@ -71,6 +72,7 @@ class Roofline:
     compiler_bytes: float
     collectives: dict[str, Traffic]
     parameter_bytes: dict[str, float]
+    compiler: str
     tracing: float
     compiling: float
 
@@ -123,6 +125,7 @@ class Roofline:
             "mfu_bound": self.utilisation,
             "collectives": {kind: dataclasses.asdict(traffic) for kind, traffic in self.collectives.items()},
             "parameter_bytes": self.parameter_bytes,
+            "compiler": self.compiler,
             "tracing_seconds": self.tracing,
             "compiling_seconds": self.compiling,
         }
@@ -130,7 +133,7 @@ class Roofline:
 
 def measure(stage: str, program: Program, place: Slice, mesh: jax.sharding.Mesh, compiled: Compiled) -> Roofline:
     """The roofline of a compiled program, from what the compiler says of it and from its text."""
-    text = compiled.executable.as_text() or ""
+    text = compiled.text
     costs = _costs(compiled.executable)
     if (memory := compiled.executable.memory_analysis()) is None:
         raise RuntimeError(f"the compiler for {place.topology} says nothing of the memory that {stage} needs")
@@ -165,6 +168,7 @@ def measure(stage: str, program: Program, place: Slice, mesh: jax.sharding.Mesh,
             name: float(sum(4 * np.prod(x.shape) for x in jax.tree.leaves(tree)))
             for name, tree in program.parameters.items()
         },
+        compiled.compiler,
         compiled.tracing,
         compiled.compiling,
     )

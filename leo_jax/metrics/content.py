@@ -15,6 +15,7 @@ from leo_jax.metrics.preprocess import bilinear
 from leo_jax.metrics.video_set import Video
 from leo_jax.models.frozen import reid
 from leo_jax.models.frozen.face import FaceNet
+from leo_jax.ops.resample import by_matrices
 from leo_jax.video import BadVideo
 
 FACE_SIZE = 128  # px: what the paper measured; faces are not aligned
@@ -68,14 +69,15 @@ class ContentNetwork:
 def _to_face(frames: UInt8[Array, "n h w 3"]) -> Float[Array, "n 128 128 3"]:
     """Frames in [-1, 1] at 128 px: bilinear, half-pixel centres, no antialias, as everywhere here."""
     x = frames.astype(jnp.float32) / 127.5 - 1
-    down, across = (jnp.asarray(bilinear(n, FACE_SIZE)) for n in frames.shape[1:3])
-    return jnp.einsum("yh,xw,nhwc->nyxc", down, across, x, precision="highest")
+    return by_matrices(x, *(bilinear(n, FACE_SIZE) for n in frames.shape[1:3]))
 
 
 def _to_body(frames: UInt8[Array, "n h w 3"]) -> Float[Array, "n 288 144 3"]:
     """Frames in [-1, 1] at 288x144 px: bicubic with antialias, as pose-evaluation's Pillow resize."""
     x = frames.astype(jnp.float32) / 127.5 - 1
-    return jax.image.resize(x, (len(frames), *reid.SIZE, 3), "cubic", antialias=True, precision="highest")
+    planes = jnp.moveaxis(x, 3, 0)  # channels outermost, as `by_matrices` says why
+    resized = jax.image.resize(planes, (3, len(frames), *reid.SIZE), "cubic", antialias=True, precision="highest")
+    return jnp.moveaxis(resized, 0, 3)
 
 
 class PuppetTruth:

@@ -3,13 +3,13 @@
 import math
 
 import cv2
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Real, UInt8
 
 from leo_jax.metrics.protocols import Protocol
 from leo_jax.models.frozen.i3d import SIZE
+from leo_jax.ops.resample import by_matrices
 
 
 def prepare(frames: Real[np.ndarray, "t h w 3"], protocol: Protocol) -> UInt8[np.ndarray, "t h2 w2 3"]:
@@ -46,12 +46,9 @@ def to_network(frames: UInt8[Array, "b t h w 3"], resize: str, size: int = SIZE)
 
     A bilinear resize is a product with one small matrix along each axis, which suits any accelerator.
     """
-    _, _, h, w, _ = frames.shape
-    down, across = resize_matrices(h, w, resize, size)
-    x = frames.astype(jnp.float32) / 127.5 - 1
-    precision = jax.lax.Precision.HIGHEST
-    x = jnp.einsum("yh,bthwc->btywc", jnp.asarray(down), x, precision=precision)
-    return jnp.einsum("xw,btywc->btyxc", jnp.asarray(across), x, precision=precision)
+    b, t, h, w, _ = frames.shape
+    x = frames.astype(jnp.float32).reshape(b * t, h, w, 3) / 127.5 - 1
+    return by_matrices(x, *resize_matrices(h, w, resize, size)).reshape(b, t, size, size, 3)
 
 
 def resize_matrices(

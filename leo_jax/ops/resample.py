@@ -11,7 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from leo_jax.ops.platforms import Form, by_platform
 
@@ -112,6 +112,28 @@ def blur_phases(even: Array, odd: Array, axis: int) -> tuple[Array, Array]:
     )
 
 
+def _interleaved(x: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
+    x = jnp.einsum("ph,bhwc->bpwc", rows, x, precision="highest")
+    return jnp.einsum("qw,bpwc->bpqc", columns, x, precision="highest")
+
+
+def _planes(x: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
+    x = jnp.moveaxis(x, 3, 0)
+    x = jnp.einsum("qw,cbhw->cbhq", columns, x, precision="highest")
+    return jnp.moveaxis(jnp.einsum("ph,cbhq->cbpq", rows, x, precision="highest"), 0, 3)
+
+
+def by_matrices(
+    x: Float[Array, "b h w c"], rows: Real[np.ndarray, "h2 h"], columns: Real[np.ndarray, "w2 w"]
+) -> Float[Array, "b h2 w2 c"]:
+    """Resamples columns of pixels by `rows` and rows of pixels by `columns`, in x's type at full precision."""
+    # XLA's products on GPUs work in tiles of 2^n rows. Where 3 channels are not the outermost of the axes that the rows are
+    # made of, a tile may be no box of them, and compiling ends in "Couldn't find output tile sizes". (With autotuning, the
+    # default where the GPU is there, XLA looks for a kernel that does compile.)
+    down, across = rows.astype(x.dtype), columns.astype(x.dtype)
+    return by_platform(lambda x: _interleaved(x, down, across), cuda=lambda x: _planes(x, down, across))(x)
+
+
 @functools.cache
 def _pyramid_matrix(size: int, factor: int) -> np.ndarray:
     """(size // factor, size): zero-padded Gaussian blur, then every factor-th sample."""
@@ -130,11 +152,7 @@ def downscale(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 
 
     A Gaussian of sigma (factor - 1) / 2 cut at 4 sigma, zero padding, every factor-th pixel from the first.
     """
-    if factor == 1:
-        return x
-    rows, columns = (jnp.asarray(_pyramid_matrix(n, factor), x.dtype) for n in x.shape[1:3])
-    x = jnp.einsum("ph,bhwc->bpwc", rows, x, precision="highest")
-    return jnp.einsum("qw,bpwc->bpqc", columns, x, precision="highest")
+    return x if factor == 1 else by_matrices(x, *(_pyramid_matrix(n, factor) for n in x.shape[1:3]))
 
 
 def pyramid(x: Float[Array, "b h w c"], *, smallest: int = 16) -> list[Float[Array, "b _ _ c"]]:

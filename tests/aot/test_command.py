@@ -47,13 +47,16 @@ def local_blocks_only(one, besides=0):
 
 
 @TPU
-def test_start_codes_for_four_chips(tmp_path):
-    (found,), text = rooflines(tmp_path, "--stage=start", "--topology=v5e-4", config={"start.width": 64})
+@pytest.mark.parametrize(("topology", "chip"), [("v5e-4", "v5e"), ("v5p-8", "v5p")])
+def test_start_codes_for_four_chips(tmp_path, topology, chip):
+    (found,), text = rooflines(tmp_path, "--stage=start", f"--topology={topology}", config={"start.width": 64})
     assert (found["devices"], found["batch_size"], found["example"]) == (4, 1024, "code")
+    assert found["mesh"]["data"] == 4, "a chip of two cores is one device"
+    assert found["compiler"].startswith("libtpu ")
     assert found["memory"]["fits"] and 0 < found["memory"]["total"] < 1e9
     assert found["flops"] > 0 and found["bytes"] > 0 and 0 < found["mfu_bound"] <= 1
     assert local_blocks_only(found), "data-parallel training reduces gradients and nothing else"
-    assert re.search(r"MFU at most .*\n(.*\n)*\| start \| 4 v5e \| 1024 \|", text)
+    assert re.search(rf"MFU at most .*\n(.*\n)*\| start \| 4 {chip} \| 1024 \|", text)
 
 
 @TPU
@@ -107,8 +110,18 @@ def test_gpus(tmp_path, topology):
     assert local_blocks_only(found)
 
 
+@GPU
+@pytest.mark.slow
+def test_the_animators_step_compiles_for_gpus(tmp_path):
+    """With the pyramid of its losses. A network that runs twice has its gradients reduced twice by this compiler."""
+    (found,), _ = rooflines(tmp_path, "--topology=h100-8", "--per_device=8")
+    gradients, moved = sum(found["parameter_bytes"].values()), found["collectives"]
+    assert set(moved) == {"all-reduce"} and gradients <= moved["all-reduce"]["bytes"] <= 2 * gradients + DEMODULATED
+
+
 def test_what_cannot_be_is_one_clear_line(tmp_path):
     done = run("--topology=v9-8")
-    assert done.returncode == 1 and done.stderr.startswith("error: topology 'v9-8'") and "Traceback" not in done.stderr
+    assert done.returncode == 1 and re.search(r"^error: topology 'v9-8'", done.stderr, re.MULTILINE), done.stderr
+    assert "Traceback" not in done.stderr
     done = run("--topology=v5e-4", "--stage=dancing")
     assert done.returncode == 1 and re.search(r"^error: (stage 'dancing'|compiling for)", done.stderr, re.MULTILINE)

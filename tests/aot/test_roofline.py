@@ -23,6 +23,7 @@ def roofline(**changes):
         "compiler_bytes": 0.05 * 819e9,
         "collectives": {"all-reduce": Traffic(3, 50_000_000, 0.001)},
         "parameter_bytes": {"generator": 4e7},
+        "compiler": "libtpu 1.2",
         "tracing": 20.0,
         "compiling": 300.0,
     }

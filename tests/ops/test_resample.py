@@ -65,6 +65,15 @@ def test_downscale_is_a_cut_gaussian_then_every_nth_pixel(factor):
     np.testing.assert_allclose(resample.downscale(jnp.asarray(x), factor), expected, atol=1e-5)
 
 
+def test_both_forms_of_resampling_by_matrices_agree():
+    x = jnp.asarray(image(32, 16, c=3))
+    rows, columns = np.random.default_rng(1).standard_normal((2, 5, 32)).astype(np.float32)
+    forms = [lambda x, f=f: f(x, rows, columns[:, :16]) for f in (resample._interleaved, resample._planes)]
+    (one, pull_one), (other, pull_other) = (jax.vjp(form, x) for form in forms)
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(pull_one(one)[0], pull_other(one)[0], rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize(("size", "scales"), [(256, 4), (128, 4), (64, 3), (32, 2)])
 def test_pyramid_leaves_out_scales_under_16_px(size, scales):
     shapes = jax.eval_shape(resample.pyramid, jax.ShapeDtypeStruct((1, size, size, 3), np.float32))
