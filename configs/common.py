@@ -18,9 +18,7 @@ def denoiser(batch_size: int, steps: int) -> ConfigDict:
     section.ema_decay = 0.9999  # ours: of the running mean of the weights, which is what samples
     section.schedule = "linear"  # ours: of the 1000 steps' noise; or "cosine"
     section.eta = 0.0  # ours: of DDIM, when it samples; 1 adds an ancestral step's noise, which helps networks that err
-    section.bound = (
-        0.0  # ours: what it makes stays in [-bound, bound], pixels or standard deviations; 0 leaves it alone
-    )
+    section.bound = 0.0  # ours: samples stay in [-bound, bound], pixels or standard deviations; 0 leaves them alone
     section.dtype = "float32"  # or "bfloat16" for the arithmetic of feature maps; parameters stay float32
     section.accumulate = 1  # parts a step cuts its batch into, to save memory; batch_size: a multiple of it
     section.log_every = 100  # steps, as all that follow

@@ -76,8 +76,7 @@ def larger_denoisers(config: ConfigDict) -> None:
     for name in steps:
         section = config[name]
         section.update({"steps": steps[name], "falloff": steps[name] // 3, "learning_rate": 5e-4, "ema_decay": 0.999})
-        section.warmup = 500
-        section.update({"picture_every": 1000, "checkpoint_every": 1000})
+        section.update({"warmup": 500, "picture_every": 1000, "checkpoint_every": 1000})
     config.motion.update({"width": 64, "multipliers": (1, 2, 2, 2), "attention": (4, 8), "num_heads": 4, "groups": 16})
     config.transition.attention = (4,)
     config.first_frame.update({"multipliers": (1, 2, 2, 4), "attention": (8,)})

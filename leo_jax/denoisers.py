@@ -11,6 +11,8 @@ first steps, where noise is all, a network that misses it by a tenth puts x_0 te
 """
 
 import dataclasses
+import json
+import pathlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,11 +20,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from leo_jax import diffusion
+from leo_jax import diffusion, files, weights
 from leo_jax.models.apply import apply
 from leo_jax.models.code_mlp import CodeMLP
 from leo_jax.models.unet import UNet
 
+UNFINISHED_FILE = "denoiser.json"  # what model.json will say, of a denoiser that is still in training
 PyTree = Any
 Batch = Mapping[str, Array]
 
@@ -205,6 +208,15 @@ def describe(denoiser: Denoiser) -> dict[str, Any]:
         if f.name not in ("parent", "name", "dtype")
     }
     return {"stage": denoiser.stage, **fields, "network": network}
+
+
+def load_description(directory: files.PathLike) -> dict[str, Any]:
+    """What model.json of a denoiser's folder says, or denoiser.json before the end of training; nothing if there is neither."""
+    directory = pathlib.Path(directory)
+    if (directory / weights.MODEL_FILE).exists():
+        return weights.load_description(directory)
+    path = directory / UNFINISHED_FILE
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def from_description(description: Mapping[str, Any], **network: Any) -> Denoiser:

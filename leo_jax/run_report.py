@@ -115,10 +115,8 @@ def _stage(workdir: pathlib.Path, folder: pathlib.Path) -> tuple[list[str], list
         lines += [*rows_to_markdown(table), ""]
         parts.append(rows_to_html(table))
     for path in contents["evaluation"]:
-        table, name = (
-            _evaluated(json.loads(path.read_text())),
-            path.with_suffix(".html").relative_to(workdir).as_posix(),
-        )
+        table = _evaluated(json.loads(path.read_text()))
+        name = path.with_suffix(".html").relative_to(workdir).as_posix()
         lines += [*rows_to_markdown(table), "", f"[Errors, choices, samples]({name})", ""]
         parts += [rows_to_html(table), f'<p><a href="{html.escape(name)}">Errors, choices, samples</a></p>']
     pictures = contents["sheets"] or sorted((folder / PICTURES).glob("*.png"))[-1:]

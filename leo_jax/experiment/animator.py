@@ -22,6 +22,7 @@ from leo_jax.experiment.settings import (
     check_batch,
     check_data,
     check_dtype,
+    check_falloff,
     check_parts,
     profile_of,
     say,
@@ -126,8 +127,7 @@ def check_animator(config: ConfigDict) -> None:
             f"data.batch_size = {data.batch_size}: the discriminator compares samples in fours, take a multiple of 8"
         )
     check_parts("animator", section.accumulate, data.batch_size, BLOCK if section.adversarial_weight > 0 else 1)
-    if not 0 <= section.falloff <= section.steps:
-        raise ConfigError(f"animator.falloff = {section.falloff}: 0 to animator.steps, {section.steps}")
+    check_falloff("animator", section)
     if section.perceptual not in ("vgg19", "pyramid_l1"):
         raise ConfigError(f"animator.perceptual = {section.perceptual!r}: 'vgg19' or 'pyramid_l1'")
     if section.perceptual == "vgg19" and not pathlib.Path(section.vgg19).is_file():

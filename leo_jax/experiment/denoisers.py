@@ -15,7 +15,7 @@ from leo_jax import api, files, weights
 from leo_jax.data import manifest, pipeline
 from leo_jax.data.codes import Single, Window
 from leo_jax.data.source import open_split
-from leo_jax.denoisers import Denoiser, FirstFrame, Motion, Start, Transition, describe, inputs_of
+from leo_jax.denoisers import UNFINISHED_FILE, Denoiser, FirstFrame, Motion, Start, Transition, describe, inputs_of
 from leo_jax.experiment.codes import summary
 from leo_jax.experiment.marks import Stage, result_of
 from leo_jax.experiment.settings import (
@@ -23,6 +23,7 @@ from leo_jax.experiment.settings import (
     ConfigError,
     check_batch,
     check_dtype,
+    check_falloff,
     check_parts,
     code_data,
     profile_of,
@@ -80,8 +81,7 @@ def check(config: ConfigDict, name: str) -> None:
     check_dtype(f"{name}.dtype", section.dtype)
     check_batch(f"{name}.batch_size", section.batch_size)
     check_parts(name, section.accumulate, section.batch_size, 1)
-    if not 0 <= section.falloff <= section.steps:
-        raise ConfigError(f"{name}.falloff = {section.falloff}: 0 to {name}.steps, {section.steps}")
+    check_falloff(name, section)
     if not (0 <= section.eta <= 1 and section.bound >= 0):
         raise ConfigError(f"{name}.eta = {section.eta}, {name}.bound = {section.bound}: 0 to 1, and not negative")
     if section.schedule not in SCHEDULES:
@@ -199,7 +199,7 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh, name: str) -> None
     about = {name: describe(denoiser), "stride": config.data.stride, "fps": fps}
     if speaks():  # what `leo_jax.load` needs beside a checkpoint, while this stage is still in training
         weights.save_tree(folder / "statistics.npz", statistics._asdict())
-        files.atomic_write(folder / "denoiser.json", json.dumps(about, indent=2) + "\n")
+        files.atomic_write(folder / UNFINISHED_FILE, json.dumps(about, indent=2) + "\n")
     state = fit(
         task,
         with_input,

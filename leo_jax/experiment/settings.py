@@ -91,6 +91,12 @@ def check_parts(section: str, parts: int, batch_size: int, block: int) -> None:
         )
 
 
+def check_falloff(name: str, section: ConfigDict) -> None:
+    """Raises ConfigError unless the rate falls over at most all steps of the section `name`."""
+    if not 0 <= section.falloff <= section.steps:
+        raise ConfigError(f"{name}.falloff = {section.falloff}: 0 to {name}.steps, {section.steps}")
+
+
 def mesh_of(config: ConfigDict, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh that `config.mesh` describes, over all devices or those given; raises ConfigError if it cannot be."""
     try:

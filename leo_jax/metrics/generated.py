@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from leo_jax import files, video, weights
-from leo_jax.denoisers import KINDS
+from leo_jax.denoisers import KINDS, UNFINISHED_FILE, from_description, load_description
 from leo_jax.metrics import clips, preprocess
 from leo_jax.metrics.protocols import Protocol as EvaluationProtocol
 from leo_jax.metrics.video_set import Video, VideoSet
 from leo_jax.video import BadVideo
 
-CHECKPOINTS, DESCRIPTIONS = "checkpoints", (weights.MODEL_FILE, "denoiser.json", "config.json")
+CHECKPOINTS, DESCRIPTIONS = "checkpoints", (weights.MODEL_FILE, UNFINISHED_FILE, "config.json")
 KEPT = 4  # first videos that stay in memory, because a report shows them again
 VALUES = "-1,1 (the model's)"
 PART = 64  # frames of a video that are reconstructed at a time
@@ -91,14 +91,9 @@ def fingerprint(path: files.PathLike) -> str:
 
 def sampling(path: files.PathLike) -> dict[str, dict[str, float]]:
     """DDIM's eta and the bound of x_0 that each denoiser of a model says to take (leo_jax.denoisers)."""
-    told: dict[str, dict[str, float]] = {}
-    for stage in KINDS:
-        for name in DESCRIPTIONS[:2]:
-            file = pathlib.Path(path) / stage / name
-            about = json.loads(file.read_text()).get(stage, {}) if file.is_file() else {}
-            if about and stage not in told:
-                told[stage] = {"eta": about.get("eta", 0.0), "bound": about.get("bound", 0.0)}
-    return told
+    described = {stage: load_description(pathlib.Path(path) / stage) for stage in KINDS}
+    found = {stage: from_description(about.get(stage, about)) for stage, about in described.items() if about}
+    return {stage: {"eta": denoiser.eta, "bound": denoiser.bound} for stage, denoiser in found.items()}
 
 
 def videos_of(

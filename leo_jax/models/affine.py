@@ -7,7 +7,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from leo_jax.ops import affine
+from leo_jax.ops import affine, conv_xla
 
 Init = nn.initializers.Initializer
 # PyTorch's default for linear and convolution kernels: uniform, variance 1/(3·fan_in).
@@ -16,7 +16,6 @@ ZEROS: Init = nn.initializers.zeros_init()
 # Positions of all sequences together, up to which a 1-D convolution is quicker on a CPU as a matrix product: CPU time of the
 # motion model's forward pass falls by 17 % at batch 1 and by 14 % at batch 4, and would rise at batch 64.
 FEW_ROWS = 512
-MAPS = {3: ("NWC", "WIO", "NWC"), 4: ("NHWC", "HWIO", "NHWC")}
 
 
 class Linear(nn.Module):
@@ -53,7 +52,7 @@ class Conv3(nn.Module):
         x = x.astype(self.dtype)
         if x.dtype == jnp.float32:
             return _convolve(x, kernel, self.stride) + _along(bias, x)
-        return affine.add_bias(affine.conv3(x, kernel, self.stride), bias)
+        return affine.add_bias(conv_xla.conv(x, kernel, self.stride, 1), bias)
 
 
 def _along(bias: Float[Array, " c"], x: Float[Array, "*dims i"]) -> Float[Array, "*ones c"]:
@@ -65,7 +64,9 @@ def _convolve(x: Array, kernel: Array, stride: int) -> Array:
     axes, length = x.ndim - 2, x.shape[1] // stride
 
     def convolve(x: Array, kernel: Array) -> Array:
-        return lax.conv_general_dilated(x, kernel, (stride,) * axes, [(1, 1)] * axes, dimension_numbers=MAPS[x.ndim])
+        return lax.conv_general_dilated(
+            x, kernel, (stride,) * axes, [(1, 1)] * axes, dimension_numbers=conv_xla.MAPS[x.ndim]
+        )
 
     if axes != 1 or x.shape[1] % stride or x.shape[0] * length > FEW_ROWS:
         return convolve(x, kernel)

@@ -1,4 +1,4 @@
-"""Linear layers and convolutions of three taps in a short type, whose parameters stay float32 and get float32 gradients.
+"""Linear layers in a short type, whose parameters stay float32 and get float32 gradients; convolutions are in conv_xla.
 
 A product's gradient with respect to its kernel is a sum over the batch, also over devices. Rounded parameters would have it
 rounded before devices add theirs; here it leaves the float32 that the sum is made in.
@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
-
-from leo_jax.ops import conv_xla
 
 
 @jax.custom_vjp
@@ -30,13 +28,6 @@ def _linear_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Arra
 
 
 linear.defvjp(_linear_forward, _linear_backward)
-
-
-def conv3(
-    x: Float[Array, " b *axes i"], kernel: Float[Array, " *taps i o"], stride: int = 1
-) -> Float[Array, " b *axes2 o"]:
-    """Convolution of one or two axes with three taps each, padded by 1, in x's type; the kernel's gradient as `linear`'s."""
-    return conv_xla.conv(x, kernel, stride, 1)
 
 
 @jax.custom_vjp

@@ -6,7 +6,6 @@ whose averaged weights are used.
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -14,9 +13,8 @@ import jax.numpy as jnp
 
 from leo_jax import denoisers, weights
 from leo_jax.checkpoints import Checkpoints
-from leo_jax.denoisers import Denoiser, Statistics
+from leo_jax.denoisers import UNFINISHED_FILE, Denoiser, Statistics
 
-UNFINISHED_FILE = "denoiser.json"
 STATISTICS_FILE = "statistics.npz"
 DEFAULT_FPS = 25.0  # of a model that does not say
 
@@ -77,11 +75,7 @@ class Stages:
         return (folder / UNFINISHED_FILE).exists() and any((folder / "checkpoints").glob("[0-9]*"))
 
     def _about(self, name: str) -> dict[str, Any]:
-        """What model.json says, or denoiser.json before the end of training; nothing if there is neither."""
-        if self._finished(name):
-            return weights.load_description(self.folder / name)
-        path = self.folder / name / UNFINISHED_FILE
-        return json.loads(path.read_text()) if path.exists() else {}
+        return denoisers.load_description(self.folder / name)
 
     def _open(self, name: str) -> Trained:
         folder = self.folder / name

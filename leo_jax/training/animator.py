@@ -19,7 +19,7 @@ from leo_jax.models.generator import Frames
 from leo_jax.training import pictures
 from leo_jax.training.accumulation import averaged
 from leo_jax.training.state import Metrics, PyTree, Task, to_host
-from leo_jax.training.updates import check_falloff, falling, running_mean
+from leo_jax.training.updates import check_falloff, falling, running_mean, updated
 
 Batch = Mapping[str, Array]
 
@@ -200,9 +200,8 @@ def make_task(
 
 
 def _update(adam: optax.GradientTransformation, state: PyTree, gradients: PyTree, factor: Float[Array, ""]) -> PyTree:
-    updates, optimiser_state = adam.update(gradients, state["optimiser"], state["params"])
-    updates = jax.tree.map(lambda update: factor * update, updates)
-    return {"params": optax.apply_updates(state["params"], updates), "optimiser": optimiser_state}
+    params, optimiser = updated(adam, gradients, state["optimiser"], state["params"], factor)
+    return {"params": params, "optimiser": optimiser}
 
 
 def generator_params(state: PyTree) -> PyTree:

@@ -14,7 +14,7 @@ from leo_jax.denoisers import Denoiser, Statistics
 from leo_jax.training.accumulation import averaged
 from leo_jax.training.animator import to_float
 from leo_jax.training.state import Metrics, PyTree, Task, to_host
-from leo_jax.training.updates import adam, check_falloff, falling, running_mean, updates_made
+from leo_jax.training.updates import adam, check_falloff, falling, running_mean, updated, updates_made
 
 Batch = Mapping[str, Array]
 
@@ -77,9 +77,8 @@ def make_task(
             return jax.value_and_grad(loss)(state["params"])
 
         loss, gradients = averaged(compute, (batch, keys), settings.accumulate)
-        updates, optimiser = transformation.update(gradients, state["optimiser"], state["params"])
         factor = falling(updates_made(state["optimiser"]), settings.steps, settings.falloff)
-        params = jax.tree.map(lambda p, u: p + factor * u, state["params"], updates)
+        params, optimiser = updated(transformation, gradients, state["optimiser"], state["params"], factor)
         ema = running_mean(state["ema"], params, settings.ema_decay, updates_made(optimiser))
         metrics = {"loss": loss, "gradient/norm": optax.tree_utils.tree_norm(gradients)}
         return {"params": params, "optimiser": optimiser, "ema": ema}, metrics

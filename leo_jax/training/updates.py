@@ -30,6 +30,18 @@ def updates_made(state: Any) -> Int[Array, ""]:
     return state[0].count
 
 
+def updated(
+    transformation: optax.GradientTransformation,
+    gradients: PyTree,
+    optimiser: Any,
+    params: PyTree,
+    factor: Float[Array, ""],
+) -> tuple[PyTree, Any]:
+    """Parameters and the optimiser's state after one update, of which `factor` is made (`falling`)."""
+    updates, optimiser = transformation.update(gradients, optimiser, params)
+    return optax.apply_updates(params, jax.tree.map(lambda update: factor * update, updates)), optimiser
+
+
 def check_falloff(steps: int, falloff: int) -> None:
     """Raises ValueError unless `falloff` is between 0 and the number of steps."""
     if not 0 <= falloff <= steps:

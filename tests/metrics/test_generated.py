@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import leo_jax
+from leo_jax import denoisers
 from leo_jax.metrics import command, content, features, generated, videos
 from leo_jax.metrics.command import Side
 from leo_jax.metrics.evaluate import Settings, evaluate
@@ -278,10 +279,11 @@ def test_with_a_real_model(tmp_path, stand_ins, true):
 
 
 def test_a_result_can_tell_how_each_denoiser_samples(tmp_path):
-    for stage, name, about in (
-        ("motion", "model.json", {"eta": 1.0, "bound": 3.0}),
-        ("start", "denoiser.json", {"stage": "start"}),
-    ):
-        (tmp_path / stage).mkdir()
-        (tmp_path / stage / name).write_text(json.dumps({stage: about}))
+    tiny_model.write_stage(
+        tmp_path / "motion", dataclasses.replace(tiny_model.networks()["motion"], eta=1.0, bound=3.0)
+    )
+    (tmp_path / "start").mkdir()
+    before = denoisers.describe(tiny_model.networks()["start"])
+    del before["eta"], before["bound"]  # as it was written before there were these
+    (tmp_path / "start" / "denoiser.json").write_text(json.dumps({"start": before}))
     assert generated.sampling(tmp_path) == {"motion": {"eta": 1.0, "bound": 3.0}, "start": {"eta": 0.0, "bound": 0.0}}
