@@ -23,7 +23,7 @@ import measure
 import numpy as np
 import optax
 
-from leo_jax import diffusion
+from leo_jax import diffusion, hugepages
 from leo_jax.models.unet import UNet
 
 LENGTH, CODE = 64, 20
@@ -162,4 +162,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    hugepages.restart()  # as the commands do
     main()

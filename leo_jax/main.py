@@ -96,11 +96,24 @@ def join_others() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def parse(arguments: Sequence[str]) -> list[str]:
+    """Sets the flags; what is wrong with them or with the config's file becomes one line."""
+    try:
+        return flags.FLAGS(arguments)
+    except (flags.Error, AttributeError) as error:
+        if os.environ.get("LEO_TRACEBACK"):
+            raise
+        if isinstance(error, AttributeError):  # ConfigDict's, around a KeyError, of a field it lacks
+            sys.exit(f"error: the config has no field {' '.join(str(error.args[0].args[0]).split())}")
+        said = str(error).strip().splitlines()
+        sys.exit(f"error: {said[-1 if any('Traceback' in line for line in said) else 0]}")
+
+
 def start(arguments: Sequence[str]) -> None:
     """Parses `arguments` (the program's name first) and runs; ends the process."""
     arguments = with_config_found(arguments)
     arguments.insert(1, "--verbosity=-1")  # warnings only: Orbax tells forty lines a checkpoint; a later one wins
-    app.run(main, argv=arguments)
+    app.run(main, argv=arguments, flags_parser=parse)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,21 @@ def test_wrong_environment_is_one_clear_line(variable, value, message, tmp_path,
     assert done.stderr.startswith(message) and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config=configs/puppets.py:tiny"], "error: ValueError: configs/puppets.py:tiny: 'quick' or 'full'"),
+        (["--config.animator.step=3"], "error: the config has no field 'step' Did you mean \"steps\""),
+        (["--config.seed=x"], "error: flag --config.seed=x: invalid literal"),
+        (["--wrkdir=runs"], "error: Unknown command line flag 'wrkdir'. Did you mean: workdir"),
+    ],
+)
+def test_wrong_flags_are_one_clear_line(flags, message, tmp_path):
+    done = run(tmp_path, *flags)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
+
+
 def test_flags_reach_the_config(tmp_path):
     done = run(tmp_path, "--config=configs/puppets.py", "--stages=animator,dancing")
     assert done.returncode == 1 and done.stderr.startswith(

@@ -1,4 +1,9 @@
-"""Layers of the denoisers: linear ones and convolutions of three taps, named and begun as PyTorch's."""
+"""Layers of the denoisers: linear ones and convolutions of three taps, named and begun as PyTorch's.
+
+Float32 is multiplied in full precision on every device, as the animator's.
+"""
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -30,10 +35,7 @@ class Linear(nn.Module):
         """Gives (..., features)."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", ZEROS, (self.features,))
-        x = x.astype(self.dtype)
-        if x.dtype == jnp.float32:
-            return jnp.matmul(x, kernel) + _along(bias, x)
-        return affine.add_bias(affine.linear(x, kernel), bias)
+        return affine.add_bias(affine.linear(x.astype(self.dtype), kernel), bias)
 
 
 class Conv3(nn.Module):
@@ -50,31 +52,22 @@ class Conv3(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (*(3,) * (x.ndim - 2), x.shape[-1], self.features))
         bias = self.param("bias", ZEROS, (self.features,))
         x = x.astype(self.dtype)
-        if x.dtype == jnp.float32:
-            return _convolve(x, kernel, self.stride) + _along(bias, x)
-        return affine.add_bias(conv_xla.conv(x, kernel, self.stride, 1), bias)
-
-
-def _along(bias: Float[Array, " c"], x: Float[Array, "*dims i"]) -> Float[Array, "*ones c"]:
-    return bias.reshape((1,) * (x.ndim - 1) + (-1,))
+        y = _convolve(x, kernel, self.stride) if x.dtype == jnp.float32 else conv_xla.conv(x, kernel, self.stride, 1)
+        return affine.add_bias(y, bias)
 
 
 def _convolve(x: Array, kernel: Array, stride: int) -> Array:
     """Float32; short sequences on the CPU as one matrix product of the three taps side by side."""
-    axes, length = x.ndim - 2, x.shape[1] // stride
-
-    def convolve(x: Array, kernel: Array) -> Array:
-        return lax.conv_general_dilated(
-            x, kernel, (stride,) * axes, [(1, 1)] * axes, dimension_numbers=conv_xla.MAPS[x.ndim]
-        )
-
-    if axes != 1 or x.shape[1] % stride or x.shape[0] * length > FEW_ROWS:
+    length = x.shape[1] // stride
+    convolve = functools.partial(conv_xla.convolve, stride=stride, padding=1)
+    if x.ndim != 3 or x.shape[1] % stride or x.shape[0] * length > FEW_ROWS:
         return convolve(x, kernel)
 
     def multiply(x: Array, kernel: Array) -> Array:
         x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
         taps = [lax.slice_in_dim(x, i, i + stride * (length - 1) + 1, stride, axis=1) for i in range(3)]
         rows = jnp.concatenate(taps, -1).reshape(x.shape[0] * length, -1)
-        return jnp.matmul(rows, kernel.reshape(-1, kernel.shape[-1])).reshape(x.shape[0], length, -1)
+        y = jnp.matmul(rows, kernel.reshape(-1, kernel.shape[-1]), precision="highest")
+        return y.reshape(x.shape[0], length, -1)
 
     return jax.lax.platform_dependent(x, kernel, cpu=multiply, default=convolve)

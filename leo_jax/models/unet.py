@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from leo_jax.models.affine import ZEROS, Conv3, Linear
+from leo_jax.ops.conv_xla import precision_of
 
 
 def time_embedding(t: Int[Array, " b"] | Float[Array, " b"], width: int) -> Float[Array, "b w"]:
@@ -98,9 +99,12 @@ class Attention(nn.Module):
         q, k, v = jnp.split(h.reshape(batch, -1, self.num_heads, 3 * channels // self.num_heads), 3, -1)
         # Both sides scaled before the product keeps it in bf16's comfortable range.
         scale = (channels // self.num_heads) ** -0.25
-        weight = jnp.einsum("bqhc,bkhc->bhqk", q * scale, k * scale, preferred_element_type=jnp.float32)
+        precision = precision_of(h.dtype)
+        weight = jnp.einsum(
+            "bqhc,bkhc->bhqk", q * scale, k * scale, precision=precision, preferred_element_type=jnp.float32
+        )
         weight = nn.softmax(weight, -1).astype(self.dtype)
-        h = jnp.einsum("bhqk,bkhc->bqhc", weight, v).reshape(x.shape)
+        h = jnp.einsum("bhqk,bkhc->bqhc", weight, v, precision=precision).reshape(x.shape)
         return x + Linear(channels, self.dtype, ZEROS, name="out")(h)
 
 

@@ -1,4 +1,4 @@
-"""Linear layers in a short type, whose parameters stay float32 and get float32 gradients; convolutions are in conv_xla.
+"""Linear layers whose parameters stay float32 and get float32 gradients in any type of input; convolutions are in conv_xla.
 
 A product's gradient with respect to its kernel is a sum over the batch, also over devices. Rounded parameters would have it
 rounded before devices add theirs; here it leaves the float32 that the sum is made in.
@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from leo_jax.ops.conv_xla import precision_of
+
 
 @jax.custom_vjp
 def linear(x: Float[Array, "*dims i"], kernel: Float[Array, "i o"]) -> Float[Array, "*dims o"]:
     """Gives x @ kernel in x's type; the kernel's gradient in its own, summed in float32."""
-    return jnp.matmul(x, kernel.astype(x.dtype))
+    return jnp.matmul(x, kernel.astype(x.dtype), precision=precision_of(x.dtype))
 
 
 def _linear_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -23,8 +25,9 @@ def _linear_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]
 def _linear_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
     rows = (tuple(range(x.ndim - 1)),) * 2
-    dk = lax.dot_general(x, dy, (rows, ((), ())), preferred_element_type=jnp.float32)
-    return jnp.matmul(dy, kernel.T.astype(dy.dtype)), dk.astype(kernel.dtype)
+    precision = precision_of(x.dtype)
+    dk = lax.dot_general(x, dy, (rows, ((), ())), precision=precision, preferred_element_type=jnp.float32)
+    return jnp.matmul(dy, kernel.T.astype(dy.dtype), precision=precision), dk.astype(kernel.dtype)
 
 
 linear.defvjp(_linear_forward, _linear_backward)

@@ -120,3 +120,14 @@ def test_every_parameter_has_a_gradient():
 def test_errors_name_the_value_and_the_limit(x, arguments, fields, match):
     with pytest.raises(ValueError, match=match):
         jax.eval_shape(UNet(**(SMALL | fields)).init, KEY, x, T, **arguments)
+
+
+@pytest.mark.parametrize("x", [X, jax.random.normal(KEY, (2, 1024, 4)), jax.random.normal(KEY, (2, 8, 8, 4))])
+def test_float32_at_highest_precision_whatever_the_default(x):
+    module = UNet(**SMALL, dims=x.ndim - 2)
+    variables = jax.eval_shape(module.init, KEY, x, T)
+    with jax.default_matmul_precision("bfloat16"):
+        text = jax.jit(module.apply).lower(variables, x, T).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.convolution" in line or "dot_general" in line]
+    assert len(products) > 20
+    assert all("HIGHEST" in line for line in products), "a convolution or product follows the default precision"
