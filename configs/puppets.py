@@ -61,7 +61,7 @@ def small_denoisers(config: ConfigDict) -> None:
         section = config[name]
         section.update({"steps": steps[name], "batch_size": 32, "learning_rate": 1e-3, "warmup": 100})
         section.update({"ema_decay": 0.998, "log_every": 50, "picture_every": 500, "checkpoint_every": 500})
-        section.update({"heldout": 256, "eta": 1.0, "bound": 1.0 if name == "first_frame" else 3.0})
+        section.update({"heldout": 256, "prediction": "velocity", "bound": 1.0 if name == "first_frame" else 3.0})
         if name != "start":
             section.update({"width": 48, "multipliers": (1, 2, 2), "num_blocks": 1, "attention": (4,)})
             section.update({"num_heads": 2, "groups": 8})

@@ -5,9 +5,10 @@ record of a network, a schedule and how it is walked; parameters are arguments. 
 sample, whose draws are its own if there is a key for each; `sample(params, keys, condition)` one sample a key, a function of that
 key and its condition alone.
 
-Two fields of all are ours, and 0 by default. `eta` is DDIM's: the noise that each step adds. `bound` keeps the x_0 that is
-predicted on the way, pixels or standardised codes, in [-bound, bound], or as far out as the code that it starts from. At the
-first steps, where noise is all, a network that misses it by a tenth puts x_0 ten off; DDIM without noise carries that along.
+Three fields of all are ours, and change nothing by default. `prediction` is what the network is trained to give, the "noise" or the
+"velocity": at the first steps, where noise is all, a network that misses the noise by a tenth puts x_0 ten off, one that misses
+the velocity by a tenth a tenth. `eta` is DDIM's: the noise that each step adds. `bound` keeps the x_0 that is predicted on the
+way, pixels or standardised codes, in [-bound, bound], or as far out as the code that it starts from.
 """
 
 import dataclasses
@@ -69,23 +70,24 @@ class Motion:
     schedule: str = "linear"
     length: int = 64
     lmc: bool = True
+    prediction: str = "noise"
     eta: float = 0.0
     bound: float = 0.0
     stage: ClassVar[str] = "motion"
 
-    def _denoise(self, params: PyTree, start: Float[Array, "b 1 d"]) -> diffusion.Denoise:
-        def denoise(m: Array, t: Array) -> Array:
+    def _predict(self, params: PyTree, start: Float[Array, "b 1 d"]) -> diffusion.Denoise:
+        def predict(m: Array, t: Array) -> Array:
             return apply(self.module, params, jnp.concatenate([start, start + m], 1), t)[:, 1:]
 
-        return denoise
+        return predict
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
-        """Mean squared error of the noise over the noised positions."""
+        """Mean squared error of the prediction over the noised positions."""
         codes = batch["codes"]
         if not self.lmc:
-            return _epsilon_loss(self, lambda x, t: apply(self.module, params, x, t), codes, key)
+            return _loss(self, lambda x, t: apply(self.module, params, x, t), codes, key)
         start = codes[:, :1]
-        return _epsilon_loss(self, self._denoise(params, start), codes[:, 1:] - start, key)
+        return _loss(self, self._predict(params, start), codes[:, 1:] - start, key)
 
     def sample(
         self,
@@ -102,10 +104,10 @@ class Motion:
             raise ValueError(f"a motion model with lmc={self.lmc} takes {'a' if self.lmc else 'no'} start code")
         d = self.module.out_channels
         if start is None:
-            denoise = lambda x, t: apply(self.module, params, x, t)
-            return _sample(self, denoise, keys, (self.length, d), sampling)
+            predict = lambda x, t: apply(self.module, params, x, t)
+            return _sample(self, predict, keys, (self.length, d), sampling)
         start = start[:, None]
-        m = _sample(self, self._denoise(params, start), keys, (self.length - 1, d), sampling, start)
+        m = _sample(self, self._predict(params, start), keys, (self.length - 1, d), sampling, start)
         return jnp.concatenate([start, start + m], 1)
 
 
@@ -116,20 +118,21 @@ class Start:
     module: CodeMLP
     schedule: str = "linear"
     code_dim: int = 20
+    prediction: str = "noise"
     eta: float = 0.0
     bound: float = 0.0
     stage: ClassVar[str] = "start"
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
-        """Mean squared error of the noise."""
-        return _epsilon_loss(self, lambda x, t: apply(self.module, params, x, t), batch["codes"], key)
+        """Mean squared error of the prediction."""
+        return _loss(self, lambda x, t: apply(self.module, params, x, t), batch["codes"], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, condition: None = None, sampling: Sampling = Sampling()
     ) -> Float[Array, "b d"]:
         """Start codes."""
-        denoise = lambda x, t: apply(self.module, params, x, t)
-        return _sample(self, denoise, keys, (self.code_dim,), sampling)
+        predict = lambda x, t: apply(self.module, params, x, t)
+        return _sample(self, predict, keys, (self.code_dim,), sampling)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,30 +146,31 @@ class Transition:
     module: UNet
     schedule: str = "linear"
     length: int = 32
+    prediction: str = "noise"
     eta: float = 0.0
     bound: float = 0.0
     stage: ClassVar[str] = "transition"
 
-    def _denoise(self, params: PyTree, ends: Float[Array, "b 2 d"]) -> diffusion.Denoise:
+    def _predict(self, params: PyTree, ends: Float[Array, "b 2 d"]) -> diffusion.Denoise:
         first, last = ends[:, :1], ends[:, 1:]
 
-        def denoise(r: Array, t: Array) -> Array:
+        def predict(r: Array, t: Array) -> Array:
             return apply(self.module, params, jnp.concatenate([first, first + r, last], 1), t)[:, 1:-1]
 
-        return denoise
+        return predict
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
-        """Mean squared error of the noise over the positions between the ends."""
+        """Mean squared error of the prediction over the positions between the ends."""
         codes = batch["codes"]
         ends = jnp.stack([codes[:, 0], codes[:, -1]], 1)
-        return _epsilon_loss(self, self._denoise(params, ends), codes[:, 1:-1] - codes[:, :1], key)
+        return _loss(self, self._predict(params, ends), codes[:, 1:-1] - codes[:, :1], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, ends: Float[Array, "b 2 d"], sampling: Sampling = Sampling()
     ) -> Float[Array, "b n d"]:
         """Codes from ends[:, 0] to ends[:, 1], both included."""
         shape = (self.length - 2, self.module.out_channels)
-        r = _sample(self, self._denoise(params, ends), keys, shape, sampling, ends[:, :1])
+        r = _sample(self, self._predict(params, ends), keys, shape, sampling, ends[:, :1])
         return jnp.concatenate([ends[:, :1], ends[:, :1] + r, ends[:, 1:]], 1)
 
 
@@ -177,22 +181,23 @@ class FirstFrame:
     module: UNet
     schedule: str = "linear"
     size: int = 256
+    prediction: str = "noise"
     eta: float = 0.0
     bound: float = 0.0
     stage: ClassVar[str] = "first_frame"
 
-    def _denoise(self, params: PyTree, codes: Float[Array, "b d"]) -> diffusion.Denoise:
+    def _predict(self, params: PyTree, codes: Float[Array, "b d"]) -> diffusion.Denoise:
         return lambda x, t: apply(self.module, params, x, t, codes)
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
-        """Mean squared error of the noise over pixels and colours."""
-        return _epsilon_loss(self, self._denoise(params, batch["codes"]), batch["images"], key)
+        """Mean squared error of the prediction over pixels and colours."""
+        return _loss(self, self._predict(params, batch["codes"]), batch["images"], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, codes: Float[Array, "b d"], sampling: Sampling = Sampling()
     ) -> Float[Array, "b h w 3"]:
         """First frames, about [-1, 1], not clipped."""
-        return _sample(self, self._denoise(params, codes), keys, (self.size, self.size, 3), sampling)
+        return _sample(self, self._predict(params, codes), keys, (self.size, self.size, 3), sampling)
 
 
 Denoiser = Motion | Start | Transition | FirstFrame
@@ -244,15 +249,17 @@ def inputs_of(denoiser: Denoiser) -> tuple[jax.ShapeDtypeStruct, ...]:
     return shape(1, denoiser.length, denoiser.module.out_channels), t
 
 
-def _epsilon_loss(denoiser: Denoiser, denoise: diffusion.Denoise, x0: Array, key: jax.Array) -> Float[Array, " b"]:
+def _loss(denoiser: Denoiser, predict: diffusion.Denoise, x0: Array, key: jax.Array) -> Float[Array, " b"]:
     schedule = diffusion.make_schedule(denoiser.schedule)
     t, noise = diffusion.draw(schedule, key, x0.shape)
-    return diffusion.epsilon_loss(schedule, denoise, x0, t, noise)
+    if denoiser.prediction == "velocity":
+        return diffusion.velocity_loss(schedule, predict, x0, t, noise)
+    return diffusion.epsilon_loss(schedule, predict, x0, t, noise)
 
 
 def _sample(
     denoiser: Denoiser,
-    denoise: diffusion.Denoise,
+    predict: diffusion.Denoise,
     keys: diffusion.Keys,
     shape: tuple[int, ...],
     sampling: Sampling,
@@ -262,6 +269,7 @@ def _sample(
     eta = denoiser.eta if sampling.eta is None else sampling.eta
     bound = denoiser.bound if sampling.bound is None else sampling.bound
     schedule = diffusion.make_schedule(denoiser.schedule)
+    denoise = diffusion.by_velocity(schedule, predict) if denoiser.prediction == "velocity" else predict
     clip = _within(bound, origin) if bound else None
     return diffusion.sample(
         schedule, denoise, keys, shape, steps=sampling.steps, sampler=sampling.sampler, eta=eta, clip=clip

@@ -171,6 +171,34 @@ def epsilon_loss(
     return (error * weight).sum(-1) / jnp.maximum(weight.sum(-1), 1.0)
 
 
+def velocity_loss(
+    schedule: Schedule,
+    predict: Denoise,
+    x0: Float[Array, " b *axes"],
+    t: Int[Array, " b"],
+    noise: Float[Array, " b *axes"],
+) -> Float[Array, " b"]:
+    """Mean squared error of the predicted velocity sqrt(ā_t)·noise − sqrt(1 − ā_t)·x0, per sample (Salimans & Ho 2022).
+
+    It is that of the noise over ā_t: what x_0 is counts as much where noise is all.
+    """
+    a = schedule.alphas_cumprod
+    velocity = _at(np.sqrt(a), t, x0.ndim) * noise - _at(np.sqrt(1 - a), t, x0.ndim) * x0
+    predicted = predict(q_sample(schedule, x0, t, noise), jnp.asarray(schedule.timesteps, jnp.int32)[t])
+    return jnp.square(predicted.astype(jnp.float32) - velocity).reshape(x0.shape[0], -1).mean(-1)
+
+
+def by_velocity(schedule: Schedule, predict: Denoise) -> Denoise:
+    """The noise in x, of a network that predicts the velocity; `schedule` is the whole one, whose steps t count."""
+    a = schedule.alphas_cumprod
+
+    def denoise(x: Array, t: Array) -> Array:
+        velocity = predict(x, t).astype(jnp.float32)
+        return _at(np.sqrt(a), t, x.ndim) * velocity + _at(np.sqrt(1 - a), t, x.ndim) * x
+
+    return denoise
+
+
 def normal(keys: Keys, shape: tuple[int, ...], index: int | Int[Array, ""]) -> Float[Array, " b *axes"]:
     """Standard normal noise (b, *shape); sample i's is a function of (keys[i], index) alone, whatever the batch."""
 

@@ -41,12 +41,13 @@ MULTIPLIERS = {64: (1, 2, 3, 4), 128: (1, 1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4)} 
 ATTENTION = (16, 8)  # px at which it attends
 SHOWN = {"motion": 3, "start": 512, "transition": 3, "first_frame": 8}  # examples in a picture
 SCHEDULES = ("linear", "cosine")
+PREDICTIONS = ("noise", "velocity")
 
 
 def denoiser_of(config: ConfigDict, name: str) -> Denoiser:
     """The denoiser that the section `name` describes. Raises ConfigError if there can be no such network."""
     section, code_dim = config[name], config.model.code_dim
-    dtype, how = DTYPES[section.dtype], {"eta": section.eta, "bound": section.bound}
+    dtype, how = DTYPES[section.dtype], {name: section[name] for name in ("prediction", "eta", "bound")}
     if name == "start":
         module = CodeMLP(section.width, section.num_blocks, section.time_width, dtype)
         return Start(module, section.schedule, code_dim, **how)
@@ -84,6 +85,8 @@ def check(config: ConfigDict, name: str) -> None:
     check_falloff(name, section)
     if not (0 <= section.eta <= 1 and section.bound >= 0):
         raise ConfigError(f"{name}.eta = {section.eta}, {name}.bound = {section.bound}: 0 to 1, and not negative")
+    if section.prediction not in PREDICTIONS:
+        raise ConfigError(f"{name}.prediction = {section.prediction!r}: one of {PREDICTIONS}")
     if section.schedule not in SCHEDULES:
         raise ConfigError(f"{name}.schedule = {section.schedule!r}: one of {SCHEDULES}")
     shortest = {"motion": 2, "transition": 3}.get(name)
