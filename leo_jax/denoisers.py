@@ -5,10 +5,10 @@ record of a network, a schedule and how it is walked; parameters are arguments. 
 sample, whose draws are its own if there is a key for each; `sample(params, keys, condition)` one sample a key, a function of that
 key and its condition alone.
 
-Three fields of all are ours, and change nothing by default. `prediction` is what the network is trained to give, the "noise" or the
-"velocity": at the first steps, where noise is all, a network that misses the noise by a tenth puts x_0 ten off, one that misses
-the velocity by a tenth a tenth. `eta` is DDIM's: the noise that each step adds. `bound` keeps the x_0 that is predicted on the
-way, pixels or standardised codes, in [-bound, bound], or as far out as the code that it starts from.
+Three fields of all are ours, and change nothing by default. `prediction` is what the network is trained to give, the "noise" or
+the "velocity": at the first steps, where noise is all, a network that misses the noise by a tenth puts x_0 ten off, one that
+misses the velocity by a tenth a tenth. `eta` is DDIM's: the noise that each step adds. `bound` keeps the x_0 that is predicted
+on the way, pixels or standardised codes, in [-bound, bound], or as far out as the code that it starts from.
 """
 
 import dataclasses

@@ -151,6 +151,19 @@ def test_a_denoiser_samples_as_it_says_unless_told_otherwise():
     assert (again.eta, again.bound) == (1.0, 0.1)
 
 
+@pytest.mark.parametrize("name", small.ALL)
+def test_every_denoiser_can_predict_the_velocity(name):
+    """An answer of 0 is then a guess of the data, x_0 = sqrt(ā_t)·x_t, and not of no noise."""
+    denoiser = dataclasses.replace(small.ALL[name], prediction="velocity")
+    zeros = jax.tree.map(jnp.zeros_like, initial(denoiser))
+    keys, condition = jax.random.split(jax.random.key(7), 4), condition_for(denoiser, 4)
+    drawn = np.asarray(denoiser.sample(zeros, keys, condition, Sampling(50)))
+    assert np.abs(drawn).max() < 5
+    without = np.asarray(small.ALL[name].sample(zeros, keys, condition, Sampling(50)))
+    assert np.abs(without).max() > 20
+    assert from_description(json.loads(json.dumps(describe(denoiser)))) == denoiser
+
+
 def test_motion_wants_a_start_exactly_with_the_condition():
     keys, start = jax.random.split(jax.random.key(0), 1), jnp.zeros((1, small.DIM))
     with pytest.raises(ValueError, match="lmc=True takes a start code"):

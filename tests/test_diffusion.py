@@ -106,6 +106,46 @@ def test_a_perfect_denoiser_gives_the_data_distribution(options, tolerance):
     assert np.abs(np.corrcoef(x.T) - np.eye(4)).max() < 4.5 / np.sqrt(number)
 
 
+def gaussian_velocity(schedule, mean, deviation):
+    """The exact velocity prediction for data N(mean, deviation²)."""
+    a, denoise = schedule.alphas_cumprod, gaussian_denoiser(schedule, mean, deviation)
+
+    def predict(x, t):
+        at = jnp.asarray(a, jnp.float32)[t].reshape((-1,) + (1,) * (x.ndim - 1))
+        return (denoise(x, t) - jnp.sqrt(1 - at) * x) / jnp.sqrt(at)
+
+    return predict
+
+
+@pytest.mark.parametrize("steps", [1000, 25])
+def test_a_perfect_velocity_is_a_perfect_denoiser(steps):
+    """Also where the schedule is respaced, and told the original steps."""
+    keys = jax.random.split(jax.random.key(1), 8)
+    draw = lambda denoise: np.asarray(diffusion.sample(SCHEDULE, denoise, keys, (4,), steps=steps))
+    direct = draw(gaussian_denoiser(SCHEDULE, 1.5, 0.4))
+    by_velocity = draw(diffusion.by_velocity(SCHEDULE, gaussian_velocity(SCHEDULE, 1.5, 0.4)))
+    np.testing.assert_allclose(by_velocity, direct, atol=2e-3)
+
+
+def test_the_velocitys_loss_is_the_noises_over_the_signal():
+    t = jnp.asarray([0, 250, 600, 999], jnp.int32)
+    x0, noise = (jax.random.normal(jax.random.key(i), (4, 6, 3)) for i in (0, 1))
+    predict = lambda x, t: jnp.sin(3 * x)
+    loss = diffusion.velocity_loss(SCHEDULE, predict, x0, t, noise)
+    of_noise = diffusion.epsilon_loss(SCHEDULE, diffusion.by_velocity(SCHEDULE, predict), x0, t, noise)
+    np.testing.assert_allclose(loss, of_noise / SCHEDULE.alphas_cumprod[np.asarray(t)], rtol=1e-3)
+
+
+def test_a_small_error_of_the_velocity_stays_small():
+    """Where the same error of the noise throws x_0 far out: what velocities are for."""
+    t, x = jnp.asarray([500, 999], jnp.int32), jax.random.normal(jax.random.key(0), (2, 4))
+    exact, velocity = gaussian_denoiser(SCHEDULE, 0.0, 1.0), gaussian_velocity(SCHEDULE, 0.0, 1.0)
+    x0 = lambda denoise: np.asarray(diffusion.predict_x0(SCHEDULE, x, t, denoise(x, t)))
+    wrong = x0(diffusion.by_velocity(SCHEDULE, lambda x, t: velocity(x, t) + 0.1)) - x0(exact)
+    assert np.abs(wrong).max() < 0.101
+    assert np.abs(x0(lambda x, t: exact(x, t) + 0.1) - x0(exact))[1].min() > 10
+
+
 @pytest.mark.parametrize("options", [{"eta": 0.0}, {"eta": 0.7}, {"sampler": "ddpm"}])
 def test_a_sample_depends_on_its_own_key_only(options):
     denoise = gaussian_denoiser(SCHEDULE, 0.0, 1.0)

@@ -167,6 +167,7 @@ def test_an_animator_that_is_not_there_is_an_error(tmp_path):
         ("start", "falloff", 10**9, "start.falloff = 1000000000: 0 to start.steps"),
         ("start", "eta", 2.0, "start.eta = 2.0"),
         ("start", "bound", -1.0, "start.bound = -1.0"),
+        ("start", "prediction", "x0", "start.prediction = 'x0'"),
         ("start", "schedule", "square", r"start.schedule = 'square'.*cosine"),
         ("first_frame", "multipliers", (), r"model.size = 8.*--config.first_frame.multipliers="),
         ("first_frame", "batch_size", 0, r"first_frame.batch_size = 0 does not divide"),
