@@ -56,7 +56,7 @@ def get_config(variant: str = "quick") -> ConfigDict:
 
 def small_denoisers(config: ConfigDict) -> None:
     """Denoisers that train in some ten minutes on two cores: higher rates than the paper's, for fewer steps."""
-    steps = {"motion": 2400, "start": 3000, "transition": 1200, "first_frame": 1000}
+    steps = {"motion": 2400, "start": 3000, "transition": 1200, "first_frame": 3000}
     for name in steps:
         section = config[name]
         section.update({"steps": steps[name], "batch_size": 32, "learning_rate": 1e-3, "warmup": 100})
@@ -66,18 +66,19 @@ def small_denoisers(config: ConfigDict) -> None:
             section.update({"width": 48, "multipliers": (1, 2, 2), "num_blocks": 1, "attention": (4,)})
             section.update({"num_heads": 2, "groups": 8})
     config.start.update({"batch_size": 256, "width": 256, "num_blocks": 3, "time_width": 64})
-    config.first_frame.update({"batch_size": 16, "width": 32, "schedule": "cosine"})  # heads and limbs come sooner
+    # Heads and limbs come sooner by the cosine schedule, and everything by many small batches.
+    config.first_frame.update({"batch_size": 4, "width": 32, "schedule": "cosine"})
     config.sample.update({"num": 2, "long_frames": 192, "steps": 25})
 
 
 def larger_denoisers(config: ConfigDict) -> None:
     """Denoisers for hours on two cores; with the animator their weights take 38 MB."""
-    steps = {"motion": 8_000, "start": 12_000, "transition": 6_000, "first_frame": 4_000}
+    steps = {"motion": 8_000, "start": 12_000, "transition": 6_000, "first_frame": 6_500}
     for name in steps:
         section = config[name]
         section.update({"steps": steps[name], "falloff": steps[name] // 3, "learning_rate": 5e-4, "ema_decay": 0.999})
         section.update({"warmup": 500, "picture_every": 1000, "checkpoint_every": 1000})
     config.motion.update({"width": 64, "multipliers": (1, 2, 2, 2), "attention": (4, 8), "num_heads": 4, "groups": 16})
     config.transition.attention = (4,)
-    config.first_frame.update({"patch": 2, "multipliers": (1, 2, 4), "learning_rate": 1e-3})
+    config.first_frame.update({"patch": 2, "width": 48, "learning_rate": 1e-3})
     config.sample.update({"num": 4, "long_frames": 512, "steps": 50})

@@ -1,0 +1,60 @@
+"""The model that comes with the package does what its README says: it moves people it never saw."""
+
+import numpy as np
+import pytest
+
+import leo_jax
+from leo_jax.api import ASSETS
+from leo_jax.data.puppets.video import HELD_OUT, render
+from leo_jax.metrics.codes import velocities
+
+STRANGERS = range(HELD_OUT + 5000, HELD_OUT + 5012)  # neither trained on nor held out of the training
+
+
+@pytest.fixture(scope="module")
+def model():
+    return leo_jax.load("puppets")
+
+
+@pytest.fixture(scope="module")
+def people():
+    return [render(0, i, frames=48, size=64, preset="full") for i in STRANGERS]
+
+
+def scaled(frames):
+    return np.asarray(frames, np.float32) / 127.5 - 1
+
+
+def test_it_is_small():
+    sizes = {path: path.stat().st_size for path in (ASSETS / "puppets").rglob("*") if path.is_file()}
+    assert sizes[ASSETS / "puppets" / "animator.npz"] < 15e6
+    assert sum(sizes.values()) < 40e6
+
+
+def test_it_moves_strangers(model, people):
+    """Driving frames from the first one: the L1 over both silhouettes is below 0.6 of what copying the first one leaves."""
+    error = copied = 0.0
+    for person in people:
+        drawn = model.render(person.frames[0], model.codes(person.frames))
+        moving = person.silhouette | person.silhouette[0]
+        error += np.abs(drawn - scaled(person.frames))[moving].sum()
+        copied += np.abs(scaled(person.frames[:1]) - scaled(person.frames))[moving].sum()
+    assert error < 0.6 * copied
+
+
+def test_its_people_move_as_puppets_do(model, people):
+    """From strangers' first codes: codes and their steps are spread as true ones are, also after many segments."""
+    true = [model.codes(person.frames) for person in people]
+    spread, speed = np.std(np.concatenate(true), 0), np.std(np.concatenate(velocities(true)), 0)
+    starts = np.stack([codes[0] for codes in true])
+    made = model.sample_codes(start=starts, frames=316, num=len(starts), steps=25)
+    for part in (made[:, :64], made[:, -64:]):
+        assert 0.6 < np.mean(np.std(part.reshape(-1, part.shape[-1]), 0) / spread) < 1.5
+        assert 0.5 < np.mean(np.std(np.diff(part, axis=1), axis=(0, 1)) / speed) < 2
+
+
+def test_it_has_what_moves_a_photo_without_an_end(model, people):
+    assert model.stages == {"animator", "motion", "start", "transition"}
+    video = list(model.generate(scaled(people[0].frames[0]), frames=70, steps=5, transition=True))
+    assert np.shape(video) == (70, 64, 64, 3)
+    assert np.isfinite(video).all()
