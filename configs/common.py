@@ -117,8 +117,7 @@ def get_config() -> ConfigDict:
     unet(transition, multipliers=(1, 2, 3, 4), attention=(4, 8))
 
     config.first_frame = first_frame = denoiser(batch_size=128, steps=500_000)
-    first_frame.patch = 1  # ours: side of the squares of pixels that the network sees as one; 2: a quarter of the work
-    # Empty: those of the size over patch, (1, 2, 3, 4) at 64 px, (1, 1, 2, 3, 4) at 128, (1, 1, 2, 2, 4, 4) at 256.
+    # Empty: those of the size, (1, 2, 3, 4) at 64 px, (1, 1, 2, 3, 4) at 128, (1, 1, 2, 2, 4, 4) at 256.
     unet(first_frame, multipliers=(), attention=())  # empty: at 16 and 8 px; else factors that the size is divided by
 
     config.sample = sample = ConfigDict()

@@ -73,12 +73,12 @@ def small_denoisers(config: ConfigDict) -> None:
 
 def larger_denoisers(config: ConfigDict) -> None:
     """Denoisers for hours on two cores; with the animator their weights take 38 MB."""
-    steps = {"motion": 8_000, "start": 12_000, "transition": 6_000, "first_frame": 6_500}
+    steps = {"motion": 8_000, "start": 12_000, "transition": 6_000, "first_frame": 12_000}
     for name in steps:
         section = config[name]
         section.update({"steps": steps[name], "falloff": steps[name] // 3, "learning_rate": 5e-4, "ema_decay": 0.999})
         section.update({"warmup": 500, "picture_every": 1000, "checkpoint_every": 1000})
     config.motion.update({"width": 64, "multipliers": (1, 2, 2, 2), "attention": (4, 8), "num_heads": 4, "groups": 16})
     config.transition.attention = (4,)
-    config.first_frame.update({"patch": 2, "width": 48, "learning_rate": 1e-3})
+    config.first_frame.update({"batch_size": 8, "multipliers": (1, 2, 2, 4), "attention": (8,), "learning_rate": 1e-3})
     config.sample.update({"num": 4, "long_frames": 512, "steps": 50})

@@ -17,7 +17,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-import einops
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -177,30 +176,18 @@ class Transition:
 
 @dataclasses.dataclass(frozen=True)
 class FirstFrame:
-    """cDDPM p(x_1 | alpha_1). Batch {'images': (b, size, size, 3) in [-1, 1], 'codes': (b, d)}.
-
-    The network sees squares of `patch` × `patch` pixels as one, with 3·patch² channels (ours; 1 shows it the pixels).
-    """
+    """cDDPM p(x_1 | alpha_1). Batch {'images': (b, size, size, 3) in [-1, 1], 'codes': (b, d)}."""
 
     module: UNet
     schedule: str = "linear"
     size: int = 256
-    patch: int = 1
     prediction: str = "noise"
     eta: float = 0.0
     bound: float = 0.0
     stage: ClassVar[str] = "first_frame"
 
     def _predict(self, params: PyTree, codes: Float[Array, "b d"]) -> diffusion.Denoise:
-        sides = {"p": self.patch, "q": self.patch}
-
-        def predict(x: Array, t: Array) -> Array:
-            patches = einops.rearrange(x, "b (h p) (w q) c -> b h w (p q c)", **sides)
-            return einops.rearrange(
-                apply(self.module, params, patches, t, codes), "b h w (p q c) -> b (h p) (w q) c", **sides
-            )
-
-        return predict
+        return lambda x, t: apply(self.module, params, x, t, codes)
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
         """Mean squared error of the prediction over pixels and colours."""
@@ -258,8 +245,7 @@ def inputs_of(denoiser: Denoiser) -> tuple[jax.ShapeDtypeStruct, ...]:
     if isinstance(denoiser, Start):
         return shape(1, denoiser.code_dim), t
     if isinstance(denoiser, FirstFrame):
-        side, channels = denoiser.size // denoiser.patch, 3 * denoiser.patch**2
-        return shape(1, side, side, channels), t, shape(1, denoiser.module.condition_dim)
+        return shape(1, denoiser.size, denoiser.size, 3), t, shape(1, denoiser.module.condition_dim)
     return shape(1, denoiser.length, denoiser.module.out_channels), t
 
 

@@ -164,29 +164,6 @@ def test_every_denoiser_can_predict_the_velocity(name):
     assert from_description(json.loads(json.dumps(describe(denoiser)))) == denoiser
 
 
-def test_patches_are_squares_of_pixels(spy):
-    """What the network sees at a place is a square of the image, and what it says there goes to that square."""
-    size, patch = 8, 2
-    seen = Spy(out_channels=3 * patch**2, dims=2)
-    images = jnp.arange(size * size * 3.0).reshape(1, size, size, 3)
-    denoiser = denoisers.FirstFrame(seen, size=size, patch=patch)
-    denoiser.loss({}, {"images": images, "codes": jnp.zeros((1, small.DIM))}, jax.random.key(0))
-    schedule = diffusion.make_schedule("linear")
-    t, noise = diffusion.draw(schedule, jax.random.key(0), images.shape)
-    noisy = np.asarray(diffusion.q_sample(schedule, images, t, noise))
-    ((shown, _),) = SHOWN
-    assert shown.shape == (1, 4, 4, 12)
-    np.testing.assert_allclose(shown[0, 1, 3], noisy[0, 2:4, 6:8].reshape(-1), rtol=1e-6)
-
-    class Echo(UNet):
-        def apply(self, variables, x, t, *condition):
-            return x
-
-    echo = dataclasses.replace(denoiser, module=Echo(out_channels=12, dims=2))
-    loss = echo.loss({}, {"images": images, "codes": jnp.zeros((1, small.DIM))}, jax.random.key(0))
-    np.testing.assert_allclose(loss, np.square(noisy - noise).mean((1, 2, 3)), rtol=1e-5)
-
-
 def test_motion_wants_a_start_exactly_with_the_condition():
     keys, start = jax.random.split(jax.random.key(0), 1), jnp.zeros((1, small.DIM))
     with pytest.raises(ValueError, match="lmc=True takes a start code"):

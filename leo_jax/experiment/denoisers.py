@@ -54,14 +54,10 @@ def denoiser_of(config: ConfigDict, name: str) -> Denoiser:
     names = ("width", "num_blocks", "num_heads", "groups", "remat")
     fields = {"dtype": dtype, **{field: section[field] for field in names}}
     if name == "first_frame":
-        size, patch = config.model.size, section.patch
-        if patch < 1 or size % patch:
-            raise ConfigError(f"first_frame.patch = {patch}: 1 or more, and a divisor of model.size = {size}")
-        multipliers, attention = _by_size(section, size // patch)
-        unet = UNet(
-            3 * patch**2, dims=2, multipliers=multipliers, attention=attention, condition_dim=code_dim, **fields
-        )
-        return FirstFrame(unet, section.schedule, size, patch, **how)
+        size = config.model.size
+        multipliers, attention = _by_size(section, size)
+        unet = UNet(3, dims=2, multipliers=multipliers, attention=attention, condition_dim=code_dim, **fields)
+        return FirstFrame(unet, section.schedule, size, **how)
     unet = UNet(code_dim, multipliers=tuple(section.multipliers), attention=tuple(section.attention), **fields)
     if name == "motion":
         return Motion(unet, section.schedule, section.length, section.lmc, **how)
@@ -69,12 +65,12 @@ def denoiser_of(config: ConfigDict, name: str) -> Denoiser:
 
 
 def _by_size(section: ConfigDict, size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(multipliers, attention factors) of the first frame's U-Net: those given, else those of the side it sees."""
+    """(multipliers, attention factors) of the first frame's U-Net: those given, else those of the size."""
     multipliers = tuple(section.multipliers)
     if not multipliers and size not in MULTIPLIERS:
         raise ConfigError(
             f"first_frame.multipliers is empty, and only sizes {tuple(MULTIPLIERS)} have their own: give those of "
-            f'model.size / patch = {size}, such as --config.first_frame.multipliers="(1, 2, 2)"'
+            f'model.size = {size}, such as --config.first_frame.multipliers="(1, 2, 2)"'
         )
     attention = tuple(section.attention) or tuple(size // px for px in ATTENTION if size >= px)
     return multipliers or MULTIPLIERS[size], attention
