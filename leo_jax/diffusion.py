@@ -163,8 +163,7 @@ def epsilon_loss(
     a sample without any has loss 0. The mask weighs the loss only: everything is noised, and positions that a network is to see
     clean are put in by `denoise`.
     """
-    eps = denoise(q_sample(schedule, x0, t, noise), jnp.asarray(schedule.timesteps, jnp.int32)[t])
-    error = jnp.square(eps.astype(jnp.float32) - noise).reshape(x0.shape[0], -1, x0.shape[-1]).mean(-1)
+    error = _errors(schedule, denoise, x0, t, noise, noise)
     if mask is None:
         return error.mean(-1)
     weight = mask.reshape(error.shape).astype(jnp.float32)
@@ -184,8 +183,15 @@ def velocity_loss(
     """
     a = schedule.alphas_cumprod
     velocity = _at(np.sqrt(a), t, x0.ndim) * noise - _at(np.sqrt(1 - a), t, x0.ndim) * x0
+    return _errors(schedule, predict, x0, t, noise, velocity).mean(-1)
+
+
+def _errors(
+    schedule: Schedule, predict: Denoise, x0: Array, t: Array, noise: Array, target: Array
+) -> Float[Array, "b positions"]:
+    """Mean squared error at each position of what is predicted from the noised x0."""
     predicted = predict(q_sample(schedule, x0, t, noise), jnp.asarray(schedule.timesteps, jnp.int32)[t])
-    return jnp.square(predicted.astype(jnp.float32) - velocity).reshape(x0.shape[0], -1).mean(-1)
+    return jnp.square(predicted.astype(jnp.float32) - target).reshape(x0.shape[0], -1, x0.shape[-1]).mean(-1)
 
 
 def by_velocity(schedule: Schedule, predict: Denoise) -> Denoise:
