@@ -17,9 +17,7 @@ def denoiser(batch_size: int, steps: int) -> ConfigDict:
     section.falloff = 0  # ours: last steps, over which it falls linearly to 0; 0 keeps it
     section.ema_decay = 0.9999  # ours: of the running mean of the weights, which is what samples
     section.schedule = "linear"  # ours: of the 1000 steps' noise; or "cosine"
-    section.prediction = (
-        "noise"  # what the network gives; "velocity" (ours) serves networks that err, as all small ones do
-    )
+    section.prediction = "noise"  # what the network gives; "velocity" (ours) serves small ones better, for they err
     section.eta = 0.0  # ours: of DDIM, when it samples; 1 adds an ancestral step's noise, which helps networks that err
     section.bound = 0.0  # ours: samples stay in [-bound, bound], pixels or standard deviations; 0 leaves them alone
     section.dtype = "float32"  # or "bfloat16" for the arithmetic of feature maps; parameters stay float32

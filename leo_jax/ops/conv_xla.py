@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-MAPS = {3: ("NWC", "WIO", "NWC"), 4: ("NHWC", "HWIO", "NHWC")}
+_MAPS = {3: ("NWC", "WIO", "NWC"), 4: ("NHWC", "HWIO", "NHWC")}
 _GRADIENTS = {3: ("CWN", "IWO", "WNC"), 4: ("CHWN", "IHWO", "HWNC")}  # what is summed over takes the features' place
 
 
@@ -28,7 +28,7 @@ def convolve(x: Array, kernel: Array, stride: int = 1, padding: int = 0, zeros: 
         (stride,) * axes,
         [(padding, padding)] * axes,
         lhs_dilation=(zeros + 1,) * axes,
-        dimension_numbers=MAPS[x.ndim],
+        dimension_numbers=_MAPS[x.ndim],
         precision=precision_of(x.dtype),
     )
 
