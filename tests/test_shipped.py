@@ -7,6 +7,7 @@ import leo_jax
 from leo_jax.api import ASSETS
 from leo_jax.data.puppets.video import HELD_OUT, render
 from leo_jax.metrics.codes import velocities
+from leo_jax.sampling.render import as_images
 
 STRANGERS = range(HELD_OUT + 5000, HELD_OUT + 5012)  # neither trained on nor held out of the training
 
@@ -21,10 +22,6 @@ def people():
     return [render(0, i, frames=48, size=64, preset="full") for i in STRANGERS]
 
 
-def scaled(frames):
-    return np.asarray(frames, np.float32) / 127.5 - 1
-
-
 def test_it_is_small():
     sizes = {path: path.stat().st_size for path in (ASSETS / "puppets").rglob("*") if path.is_file()}
     assert sizes[ASSETS / "puppets" / "animator.npz"] < 15e6
@@ -37,8 +34,9 @@ def test_it_moves_strangers(model, people):
     for person in people:
         drawn = model.render(person.frames[0], model.codes(person.frames))
         moving = person.silhouette | person.silhouette[0]
-        error += np.abs(drawn - scaled(person.frames))[moving].sum()
-        copied += np.abs(scaled(person.frames[:1]) - scaled(person.frames))[moving].sum()
+        true = as_images(person.frames, model.size)
+        error += np.abs(drawn - true)[moving].sum()
+        copied += np.abs(true[:1] - true)[moving].sum()
     assert error < 0.6 * copied
 
 
@@ -55,6 +53,6 @@ def test_its_people_move_as_puppets_do(model, people):
 
 def test_it_has_what_moves_a_photo_without_an_end(model, people):
     assert model.stages == {"animator", "motion", "start", "transition"}
-    video = list(model.generate(scaled(people[0].frames[0]), frames=70, steps=5, transition=True))
+    video = list(model.generate(people[0].frames[0], frames=70, steps=5, transition=True))
     assert np.shape(video) == (70, 64, 64, 3)
     assert np.isfinite(video).all()
