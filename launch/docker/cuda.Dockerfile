@@ -1,7 +1,8 @@
 # An image that trains on NVIDIA GPUs; CUDA comes with JAX's wheels, the driver from the host. From the root of a clone:
 #
 #   docker build --file launch/docker/cuda.Dockerfile --tag leo-jax:cuda .
-#   docker run --rm --gpus=all --ipc=host --volume=/runs:/runs leo-jax:cuda --config=configs/puppets.py --workdir=/runs/puppets
+#   docker run --rm --gpus=all --ipc=host --volume=/runs:/runs leo-jax:cuda \
+#     --config=configs/puppets.py --workdir=/runs/puppets --config.first_frame.batch_size=16
 #
 # Starts: `python -m leo_jax.main` with the given flags, below tini, which hands SIGTERM (`docker stop --time=120`) on to it.
 # Costs: as where it runs; docs/scale.md. Resumes: the same `docker run`.

@@ -1,12 +1,16 @@
 """SkyPilot takes the tasks, where it is installed (the extra `launch`, a large one); what is plain is checked without it."""
 
 import os
+import re
 import subprocess
 
+import jax
 import pytest
 import yaml
 
 from leo_jax import processes
+from leo_jax.experiment import stages
+from tests.experiment.tiny import load
 from tests.launch.scripts import LAUNCH
 
 FILES = sorted((LAUNCH / "skypilot").glob("*.yaml"))
@@ -50,6 +54,21 @@ def test_flags_reach_the_training(path, tmp_path):
     env = os.environ | {"HOME": str(tmp_path), "FLAGS": "--config=configs/puppets.py --workdir=/runs/x"}
     done = subprocess.run(["bash", "-c", run], env=env, capture_output=True, text=True)
     assert done.stdout.split() == ["-m", "leo_jax.main", "--config=configs/puppets.py", "--workdir=/runs/x", "75"]
+
+
+@each
+def test_batches_divide_over_the_devices_that_are_asked_for(path, monkeypatch):
+    """Else the first thing that somebody tries ends with an error."""
+    task = yaml.safe_load(path.read_text())
+    count = task["num_nodes"] * int(re.search(r"^(?:tpu-v5litepod-|H100:)(\d+)", task["resources"]["accelerators"])[1])
+    monkeypatch.setattr(jax, "device_count", lambda: count)
+    config = load("puppets")
+    flags = dict(flag.split("=") for flag in task["envs"]["FLAGS"].split())
+    assert flags.pop("--config") == "configs/puppets.py" and flags.pop("--workdir")
+    config.update_from_flattened_dict({name.removeprefix("--config."): int(value) for name, value in flags.items()})
+    for name, stage in stages.stages_of(config).items():
+        if name in config.stages:
+            stage.check(config)
 
 
 def test_nodes_meet_by_what_skypilot_tells():
