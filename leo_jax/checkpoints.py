@@ -28,6 +28,10 @@ class CheckpointError(OSError):
     """A checkpoint could not be written, or is damaged; those before are whole."""
 
 
+class WrongCheckpoint(ValueError):
+    """A checkpoint that is whole, and not one to go on from: of another model, or of a later step than is asked for."""
+
+
 class Restored(NamedTuple):
     """What a checkpoint held: the arrays, the input's position, and the number of finished steps."""
 
@@ -120,7 +124,7 @@ class Checkpoints:
 
         Raises:
             FileNotFoundError: there is no such checkpoint.
-            ValueError: the arrays' names, shapes or types are not `abstract_state`'s; the first ones are listed.
+            WrongCheckpoint: the arrays' names, shapes or types are not `abstract_state`'s; the first ones are listed.
             CheckpointError: the checkpoint is damaged.
         """
         step = self._existing(step)
@@ -137,7 +141,7 @@ class Checkpoints:
 
         Raises:
             FileNotFoundError: there is no such checkpoint.
-            ValueError: an array of `abstract_part` is not in the checkpoint or has another shape or type.
+            WrongCheckpoint: an array of `abstract_part` is not in the checkpoint or has another shape or type.
             CheckpointError: the checkpoint is damaged.
         """
         step = self._existing(step)
@@ -258,7 +262,7 @@ def _absolute(directory: PathLike) -> str:
 
 
 def _check_same_arrays(where: str, saved: PyTree, wanted: PyTree, *, partly: bool = False) -> None:
-    """Raises ValueError with the first differences between two trees of things that have a shape and a dtype."""
+    """Raises WrongCheckpoint with the first differences between two trees of things that have a shape and a dtype."""
     have, want = _described(saved), _described(wanted)
     wrong = [
         f"{name}: {have[name]} there, {want[name]} here" for name in want if name in have and have[name] != want[name]
@@ -268,7 +272,7 @@ def _check_same_arrays(where: str, saved: PyTree, wanted: PyTree, *, partly: boo
         wrong += [f"{name}: only there" for name in have if name not in want]
     if wrong:
         more = f"\n  … and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise ValueError(
+        raise WrongCheckpoint(
             f"the checkpoint {where} is of another model ({len(wrong)} of {len(want)} arrays do not fit):\n  "
             + "\n  ".join(wrong[:SHOWN])
             + more

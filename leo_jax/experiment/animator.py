@@ -215,7 +215,7 @@ def take_animator(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
 
 def stage(config: ConfigDict) -> Stage:
     """Stage 1: trained, or taken from where `config.animator_from` says."""
-    result = result_of(ANIMATOR_FILE, weights.MODEL_FILE)
+    result = result_of(ANIMATOR_FILE, last=weights.MODEL_FILE)
     if config.animator_from:
         sizes = ("model.size", "model.code_dim")
         return Stage(sizes, ("given",), check_given, take_animator, result)

@@ -69,4 +69,4 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:
 def stage(config: ConfigDict) -> Stage:
     """The codes: cheap beside the networks, so they are made anew when something changes."""
     needs = ("code_data", "animator")
-    return Stage(("model.size",), needs, check, run, result_of(MANIFEST, codes.SUMMARY), trained=False)
+    return Stage(("model.size",), needs, check, run, result_of(MANIFEST, last=codes.SUMMARY), trained=False)

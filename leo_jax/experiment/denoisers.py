@@ -73,7 +73,14 @@ def _by_size(section: ConfigDict, size: int) -> tuple[tuple[int, ...], tuple[int
             f'model.size = {size}, such as --config.first_frame.multipliers="(1, 2, 2)"'
         )
     attention = tuple(section.attention) or tuple(size // px for px in ATTENTION if size >= px)
-    return multipliers or MULTIPLIERS[size], attention
+    multipliers = multipliers or MULTIPLIERS[size]
+    deepest = 2 ** (len(multipliers) - 1)
+    if not section.attention and max(attention, default=1) > deepest:
+        raise ConfigError(
+            f"first_frame.attention is empty, which is at {ATTENTION} px, and first_frame.multipliers = {multipliers} of "
+            f"{size} px end at {size // deepest}: leave them empty too, or name the factors that it is to attend at"
+        )
+    return multipliers, attention
 
 
 def check(config: ConfigDict, name: str) -> None:
@@ -246,4 +253,4 @@ def stage(config: ConfigDict, name: str) -> Stage:
     }[name]
     needs = ("codes", "code_data") if name == "first_frame" else ("codes",)
     check_, run_ = functools.partial(check, name=name), functools.partial(run, name=name)
-    return Stage(fields, needs, check_, run_, result_of(f"{name}.npz", weights.MODEL_FILE))
+    return Stage(fields, needs, check_, run_, result_of(f"{name}.npz", weights.MODEL_FILE, last=weights.MODEL_FILE))

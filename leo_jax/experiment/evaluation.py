@@ -63,7 +63,7 @@ def stage(config: ConfigDict) -> Stage:
         ("code_data", "animator", "motion"),
         check,
         run,
-        result_of(EVALUATION, EVALUATION),
+        result_of(EVALUATION, last=EVALUATION),
         trained=False,
         uses=("start", "first_frame"),
     )

@@ -40,6 +40,10 @@ FREE_IN_TRAINED = (
 )
 
 
+# Fields that sampling alone uses: a network that is trained to its end can still take them over.
+SAMPLING = ("eta", "bound")
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One step of the whole run.
@@ -63,12 +67,14 @@ class Stage:
     uses: tuple[str, ...] = ()
 
 
-def result_of(hashed: str, last: str) -> Callable[[pathlib.Path], str | None]:
-    """A stage's `result`: the hash of one file in its folder, once the other one, which is written last, is there."""
+def result_of(*hashed: str, last: str) -> Callable[[pathlib.Path], str | None]:
+    """A stage's `result`: the hash of files in its folder, once all and the one that is written last are there."""
 
     def result(folder: pathlib.Path) -> str | None:
-        whole = (folder / hashed).exists() and (folder / last).exists()
-        return files.sha256(folder / hashed) if whole else None
+        if not all((folder / name).exists() for name in (*hashed, last)):
+            return None
+        found = [files.sha256(folder / name) for name in hashed]
+        return found[0] if len(found) == 1 else _hash(found)
 
     return result
 
@@ -107,6 +113,11 @@ def changes(folder: pathlib.Path, stage: Stage, here: Mapping[str, Any], inputs:
     names = [name for name in {**noted, **inputs} if noted.get(name) != inputs.get(name)]
     names = [name for name in names if inputs.get(name, "") is not None and noted.get(name, "") is not None]
     return found + [_told(name, name in noted, name in inputs) for name in names]
+
+
+def trained_steps(folder: pathlib.Path) -> int:
+    """Steps of the stage's latest checkpoint, 0 if there is none."""
+    return max((int(path.name) for path in (folder / "checkpoints").glob("[0-9]*") if path.name.isdigit()), default=0)
 
 
 def finished_steps(folder: pathlib.Path) -> int | None:

@@ -56,7 +56,7 @@ def stage(config: ConfigDict) -> Stage:
         ("code_data", "animator", "motion"),
         check,
         run,
-        result_of(SHEET, SHEET),
+        result_of(SHEET, last=SHEET),
         trained=False,
         uses=("start", "transition", "first_frame"),
     )

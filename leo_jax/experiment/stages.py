@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from leo_jax import api, denoisers, files, run_report
+from leo_jax.checkpoints import WrongCheckpoint
 from leo_jax.data import manifest
 from leo_jax.data import verify as verifying
 from leo_jax.experiment import animator, codes, evaluation, marks, samples
@@ -163,10 +164,23 @@ def check_workdir(
     if not lines:
         return
     if accept_changes:
+        for name in wrong:
+            _check_some_left(workdir / name, name, changed[name], steps_of(config, name) if name in selected else 0)
         say("\n".join([*lines, "--accept_changes: going on nevertheless"]))
         return
     way = WAYS_OUT if wrong else f"what is to run reads them, so add --stages={','.join([*stale, *selected])}"
     raise ConfigError("\n".join([*lines, way]))
+
+
+def _check_some_left(folder: pathlib.Path, name: str, found: Sequence[str], steps: int) -> None:
+    """Raises ConfigError if a network that is to train on by another config, or other inputs, has no steps left for that."""
+    learnt = [line for line in found if not line.startswith(tuple(f"{name}.{field}: " for field in marks.SAMPLING))]
+    done = marks.trained_steps(folder)
+    if learnt and 0 < steps <= done:
+        raise ConfigError(
+            f"{_differing(folder, learnt)}\nand its {done} steps are done, so that it would learn nothing of this: ask for more "
+            f"(--config.{name}.steps={2 * done}), or delete the folder to train it anew"
+        )
 
 
 def check_files(config: ConfigDict, workdir: pathlib.Path, *, verify: bool) -> None:
@@ -241,7 +255,10 @@ def run_stage(
         marks.begin(folder, here, inputs)
     say(f"{name}: {folder}")
     together(f"{name} begins")
-    stage.run(config, folder, mesh)
+    try:
+        stage.run(config, folder, mesh)
+    except WrongCheckpoint as error:
+        raise ConfigError(str(error)) from error
     together(f"{name} ends")
     if speaks():
         marks.finish(folder, here, inputs, max(steps, 0))

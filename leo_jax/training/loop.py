@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from leo_jax.checkpoints import Checkpoints
+from leo_jax.checkpoints import Checkpoints, WrongCheckpoint
 from leo_jax.data.pipeline import SKIPPED
 from leo_jax.training import profiling
 from leo_jax.training.logging import EVENTS, RunLog
@@ -76,12 +76,18 @@ def fit(
         NonFiniteError: a metric or the state stopped being finite; names the step and the last good checkpoint.
         Preempted: SIGTERM or Ctrl-C came; the current step was finished and saved. In a run of several processes one that
             comes in the last steps is left to whoever asks `peers` next.
-        ValueError: the global batch does not divide over the devices, or a checkpoint is of another model.
+        ValueError: the global batch does not divide over the devices; WrongCheckpoint, one of it: the latest checkpoint is
+            of another model, or of a later step than `steps`.
     """
     workdir = pathlib.Path(os.path.abspath(workdir))
     with Stop() as stop, Checkpoints(workdir / "checkpoints", keep_last=keep, best_metric=best_metric) as checkpoints:
         checkpoints.check_room(abstract_state(task, seed, mesh))
         state, position, first = _begin(task, batches, checkpoints, seed, mesh)
+        if first > steps:
+            raise WrongCheckpoint(
+                f"{task.name}: {steps} steps are asked for, {checkpoints.directory} has {first} already: "
+                f"ask for at least as many, or begin again in another workdir"
+            )
         passed = max(position["passed"], skip_batches)
         if passed > position["passed"]:
             batches.skip(passed - position["passed"])

@@ -239,6 +239,41 @@ def test_videos_that_are_too_short_are_counted(finished):
     )
 
 
+def test_samples_are_made_anew_for_another_way_of_sampling(finished, given, tmp_path):
+    data, workdir = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    config = config_of(data, given, ("motion", "sample"))
+    config.motion.eta = 0.5
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in ("motion/motion.npz", "sample/long-0.codes.npz")}
+    experiment.run(config, tmp_path / "run", accept_changes=True)
+    after = {name: (tmp_path / "run" / name).read_bytes() for name in before}
+    assert [after[name] == before[name] for name in before] == [True, False]
+    assert leo_jax.load(tmp_path / "run").sampler.stages["motion"].denoiser.eta == 0.5
+
+
+def test_fewer_steps_than_a_training_under_way_has_are_refused(finished, given, tmp_path):
+    data, workdir = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    (tmp_path / "run" / "start" / "done.json").unlink()
+    config = config_of(data, given, ("start",))
+    config.start.steps = 3
+    with pytest.raises(ConfigError, match=r"3 steps are asked for, .* has 4 already"):
+        experiment.run(config, tmp_path / "run")
+
+
+def test_attention_that_no_level_has_is_refused():
+    config = load("clips")
+    config.model.size = 256
+    denoisers.denoiser_of(config, "first_frame")
+    config.first_frame.multipliers = (1, 2, 2)
+    with pytest.raises(
+        ConfigError, match=r"at \(16, 8\) px, and first_frame.multipliers = \(1, 2, 2\) of 256 px end at 64"
+    ):
+        denoisers.denoiser_of(config, "first_frame")
+    config.first_frame.attention = (4,)
+    assert denoisers.denoiser_of(config, "first_frame").module.attention == (4,)
+
+
 @pytest.mark.slow
 def test_the_videos_of_a_run_are_evaluated(finished, given, tmp_path):
     _, workdir = finished

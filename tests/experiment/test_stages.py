@@ -33,7 +33,7 @@ class Fakes:
             made += [(folder.parent / need / "result").read_text() for need in needs if need in self.all]
             (folder / "result").write_text("\n".join(made))
 
-        return Stage(fields, needs, lambda config: None, run, marks.result_of("result", "result"), trained)
+        return Stage(fields, needs, lambda config: None, run, marks.result_of("result", last="result"), trained)
 
     @property
     def all(self):
@@ -161,6 +161,25 @@ def test_a_changed_motion_leaves_the_animator_alone(fakes, tmp_path):
     message = refused(tmp_path, fakes, motion__lmc=False)
     assert "motion.lmc" in message and f"{tmp_path}/animator" not in message
     assert "\nsample: would be worthless" in message
+
+
+def test_a_network_at_its_end_learns_no_change(fakes, tmp_path):
+    """Its description would say what its weights are not."""
+    run(tmp_path, fakes)
+    (tmp_path / "motion" / "checkpoints" / str(config().motion.steps)).mkdir()
+    with pytest.raises(ConfigError, match=r"(?s)motion.prediction: .*would learn nothing of this.*motion.steps="):
+        run(tmp_path, fakes, motion__prediction="noise", motion__eta=0.5, accept=True)
+    with pytest.raises(ConfigError, match="the result of stage codes: will be another one"):
+        run(tmp_path, fakes, animator__l1_weight=3.0, animator__steps=config().animator.steps + 1, accept=True)
+    assert fakes.ran == [], "it is known before anything is made"
+    more = config().motion.steps + 1
+    assert run(tmp_path, fakes, motion__prediction="noise", motion__steps=more, accept=True) == ["motion", "sample"]
+
+
+def test_what_sampling_alone_uses_is_taken_over_at_the_end(fakes, tmp_path):
+    run(tmp_path, fakes)
+    (tmp_path / "motion" / "checkpoints" / str(config().motion.steps)).mkdir()
+    assert run(tmp_path, fakes, motion__eta=0.5, motion__bound=1.0, accept=True) == ["motion", "sample"]
 
 
 def test_free_fields_change_nothing(fakes, tmp_path):

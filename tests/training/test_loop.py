@@ -88,6 +88,13 @@ def test_extending_a_run_is_exact(undisturbed, tmp_path):
     assert np.array_equal(weights, undisturbed[1]), "26 + 34 steps do not end with the bits of 60 steps"
 
 
+def test_fewer_steps_than_are_done_are_refused(tmp_path):
+    run(tmp_path, 12)
+    with pytest.raises(ValueError, match=r"toy: 11 steps are asked for, .*checkpoints has 12 already"):
+        run(tmp_path, 11)
+    run(tmp_path, 12)  # nothing left to do is no error
+
+
 def test_killed_run_resumes_exactly(undisturbed, tmp_path):
     process = start(tmp_path, STEPS, 0.0, "", 0, 1, 37)
     wait_for(process, "taking 37")  # where it stands still, between the checkpoints of 30 and 40, rows up to 36 written
