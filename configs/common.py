@@ -32,7 +32,10 @@ def denoiser(batch_size: int, steps: int) -> ConfigDict:
 
 
 def unet(section: ConfigDict, multipliers: tuple[int, ...], attention: tuple[int, ...]) -> None:
-    """The U-Net's fields: those of Nichol & Dhariwal's code, which the paper adopts without giving sizes (ours)."""
+    """The U-Net's fields: those of Nichol & Dhariwal's code, which the paper adopts without giving sizes.
+
+    The choice is ours, as is what that code has no size for: sequences of codes, and pictures of 128 px.
+    """
     section.width = 128  # channels at the top: a multiple of groups
     section.multipliers = multipliers  # of the width, one a level; what is noised divides by 2^(levels - 1)
     section.num_blocks = 2  # residual blocks a level
@@ -43,7 +46,7 @@ def unet(section: ConfigDict, multipliers: tuple[int, ...], attention: tuple[int
 
 
 def get_config() -> ConfigDict:
-    """The faithful training at 256 px, without a data set."""
+    """The faithful training at 256 px, without a data set; locked, so that a field's misspelt name is an error."""
     config = ConfigDict()
     config.seed = 0  # of everything random: parameters, order of the data, augmentation
     # Run in this order, each in its own folder of the workdir; there are also 'prepare' (draws puppets) and 'evaluate'.
@@ -135,4 +138,4 @@ def get_config() -> ConfigDict:
     evaluate.i3d = ""  # files that `leo convert` wrote; without i3d the installed package's weights
     evaluate.face = ""
     evaluate.reid = ""
-    return config
+    return config.lock()

@@ -34,12 +34,13 @@ def get_config(variant: str = "quick") -> ConfigDict:
     config.animator.log_every = 50
     config.animator.picture_every = 500
     config.animator.checkpoint_every = 500
-    config.puppets = ConfigDict(  # what is drawn on the first run: arguments of data.puppets.make_dataset
-        {"num_train": 1500, "num_test": 64, "frames": 24, "size": 32, "preset": "easy", "seed": 0}
-    )
-    config.code_puppets = ConfigDict(  # longer videos of the same people, drawn beside them: the codes are theirs
-        {**config.puppets, "num_train": 400, "num_test": 32, "frames": 96}
-    )
+    with config.unlocked():
+        config.puppets = ConfigDict(  # what is drawn on the first run: arguments of data.puppets.make_dataset
+            {"num_train": 1500, "num_test": 64, "frames": 24, "size": 32, "preset": "easy", "seed": 0}
+        )
+        config.code_puppets = ConfigDict(  # longer videos of the same people, drawn beside them: the codes are theirs
+            {**config.puppets, "num_train": 400, "num_test": 32, "frames": 96}
+        )
     small_denoisers(config)
     if variant == "full":
         config.model.size = 64

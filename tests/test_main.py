@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from leo_jax import main, weights
+from leo_jax import config_files, weights
 from leo_jax.training.logging import read_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -83,6 +83,10 @@ def test_wrong_environment_is_one_clear_line(variable, value, message, tmp_path,
         (["--config=configs/puppets.py:tiny"], "error: ValueError: configs/puppets.py:tiny: 'quick' or 'full'"),
         (["--config.animator.step=3"], "error: the config has no field 'step' Did you mean \"steps\""),
         (["--config.seed=x"], "error: flag --config.seed=x: invalid literal"),
+        (
+            ["--config=configs/tachi.py"],
+            "error: no config at configs/tachi.py: give a file such as --config=configs/puppets.py",
+        ),
         (["--wrkdir=runs"], "error: Unknown command line flag 'wrkdir'. Did you mean: workdir"),
     ],
 )
@@ -90,6 +94,23 @@ def test_wrong_flags_are_one_clear_line(flags, message, tmp_path):
     done = run(tmp_path, *flags)
     assert done.returncode == 1
     assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("config = common.get_confg()", "has no attribute 'get_confg'"),
+        ("config = common.get_config(); config.animator.stepz = 3", "no field 'stepz' Did you mean \"steps\""),
+    ],
+)
+def test_a_mistake_in_ones_own_config_is_one_clear_line(line, message, tmp_path):
+    own = tmp_path / "configs" / "own.py"
+    own.parent.mkdir()
+    own.write_text(f"from configs import common\n\ndef get_config():\n    {line}\n    return config\n")
+    (own.parent / "common.py").write_text((ROOT / "configs" / "common.py").read_text())
+    done = run(tmp_path, "--config=configs/own.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the config") and message in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_flags_reach_the_config(tmp_path):
@@ -117,7 +138,7 @@ def test_unknown_override_is_an_error(tmp_path):
 def test_finds_the_config_from_another_folder(given, found, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert main.with_config_found(["main", *given, "--workdir=x"])[1] == found
+    assert config_files.with_config_found(["main", *given, "--workdir=x"])[1] == found
     assert str(ROOT) in sys.path, "the config's `from configs import common` would fail"
 
 
@@ -127,5 +148,5 @@ def test_own_config_comes_first(tmp_path, monkeypatch):
     own.touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert main.with_config_found(["main", "--config=configs/taichi.py"])[1] == "--config=configs/taichi.py"
+    assert config_files.with_config_found(["main", "--config=configs/taichi.py"])[1] == "--config=configs/taichi.py"
     assert sys.path[0] == str(tmp_path)

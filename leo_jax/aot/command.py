@@ -17,7 +17,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from leo_jax import files
-from leo_jax.config_files import with_config_found
+from leo_jax.config_files import found_or_exit
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with FILE:STRING for its variants.")
 _STAGE: Any = flags.DEFINE_list("stage", ["animator"], "Stages, separated by commas.")
@@ -102,6 +102,6 @@ def fits(config: Any, stage: str, place: Any, per_device: int) -> bool:
 
 def start(arguments: Sequence[str]) -> None:
     """Parses `arguments` (the program's name first) and runs; ends the process. JAX must not have been used before."""
-    arguments = with_config_found(arguments)
+    arguments = found_or_exit(arguments)
     arguments.insert(1, "--verbosity=-1")
     app.run(main, argv=arguments)
