@@ -13,7 +13,7 @@ from leo_jax import files, weights
 from leo_jax.checkpoints import Checkpoints
 from leo_jax.models.animator import Animator
 from leo_jax.sampling import videos
-from leo_jax.sampling.codes import CodeSampler
+from leo_jax.sampling.codes import CodeSampler, check_frames
 from leo_jax.sampling.render import Renderer
 from leo_jax.sampling.stages import Stages
 
@@ -120,7 +120,8 @@ class Model:
             FileNotFoundError: a stage that is needed is missing; says how to get it.
             ValueError: an impossible number, or a start code of another shape.
         """
-        if frames == float("inf"):
+        check_frames(frames)
+        if frames is None or frames == float("inf"):
             raise ValueError("sample_codes gives an array: `frames` has to be finite (generate goes on without an end)")
         if num < 1:
             raise ValueError(f"num = {num}: at least 1")
@@ -188,6 +189,8 @@ class Model:
             ValueError: an image of another size, or an impossible number.
         """
         image = None if image is None else np.asarray(image)
+        if image is not None and image.ndim != 3:
+            raise ValueError(f"an image of shape {image.shape}: a video begins with one, (size, size, 3)")
         made = videos.videos(
             self.renderer,
             self.sampler,

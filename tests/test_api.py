@@ -78,7 +78,11 @@ def test_an_endless_video_goes_on(leo):
     ("call", "says"),
     [
         (lambda m: m.generate(np.zeros((32, 32, 3), np.uint8)), r"\(1, 32, 32, 3\).*16, 16.*resize"),
+        (lambda m: m.generate(np.zeros((2, 16, 16, 3), np.uint8)), r"\(2, 16, 16, 3\): a video begins with one"),
         (lambda m: m.generate(frames=0), "0 frames"),
+        (lambda m: m.sample_codes(frames=64.5), "64.5 frames: a whole number"),
+        (lambda m: m.sample_codes(frames=3, seed=2**32), "seed = 4294967296: from 0 to 4294967295"),
+        (lambda m: m.first_frame(np.zeros(3), seed=-1), "seed = -1"),
         (lambda m: m.first_frame(np.zeros(5)), r"\(5,\).*\(3,\)"),
     ],
 )

@@ -175,6 +175,8 @@ class CodeSampler:
         seed: int,
     ) -> Float[np.ndarray, "n ..."]:
         """One sample of the stage for each video, in batches of a fixed size over the devices."""
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed = {seed}: from 0 to {2**32 - 1}, as far as random keys tell seeds apart")
         trained = self.stages[stage]
         images = isinstance(trained.denoiser, denoisers.FirstFrame)
         most = min(self.batch_size, batch_for(self.stages.size)) if images else self.batch_size

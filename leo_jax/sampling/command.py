@@ -100,6 +100,7 @@ def sample(
     """
     if num < 1:
         raise ValueError(f"--num {num}: at least 1")
+    fps = _rate(fps, sampler.stages.fps)
     endless = frames == math.inf
     check_output(out, num * max(1, len(image)), endless=endless, grid=grid)
     sampler.check(frames, start=bool(image), image=bool(image), transition=transition)
@@ -124,7 +125,7 @@ def sample(
                 yield Planned(name, photo.shape if photo else None, about, one)
 
     total = None if endless else int(frames) * num * max(1, len(image))
-    return write(planned(), out, total, frames, fps=fps or sampler.stages.fps, grid=grid, progress=progress)
+    return write(planned(), out, total, frames, fps=fps, grid=grid, progress=progress)
 
 
 def render(
@@ -157,6 +158,7 @@ def render(
     Returns, raises: as `sample`.
     """
     kept = recording.read_codes(codes)
+    fps = _rate(fps, kept.fps or DEFAULT_FPS)
     moves = kept.codes[: None if frames is None or frames == math.inf else int(frames)]
     if moves.shape[1] != renderer.animator.code_dim:
         raise ValueError(
@@ -178,10 +180,9 @@ def render(
     def planned() -> Iterator[Planned]:
         for photo in photos:
             own = renderer.codes(photo.square) - moves[:1] if relative else np.zeros_like(moves[:1])
-            moments = videos.render(renderer, photo.square, [moves + own])
+            moments = videos.render(renderer, photo.square, [moves + own], first=relative or not image)
             yield Planned(photo.name, photo.shape, {}, videos.Video(photo.square, moments))
 
-    fps = fps or kept.fps or DEFAULT_FPS
     return write(planned(), out, len(moves) * len(photos), len(moves), fps=fps, grid=grid, progress=progress)
 
 
@@ -194,6 +195,7 @@ def disentangle(
     crop: bool = False,
     num: int = 3,
     frames: int | float = 64,
+    fps: float | None = None,
     **options: Any,
 ) -> list[pathlib.Path]:
     """`disentangling.disentangle` with photos of any size; see there for `options`. Raises ValueError for wrong numbers."""
@@ -201,9 +203,18 @@ def disentangle(
         raise ValueError(f"--num {num}: at least 1 motion")
     if frames == math.inf:
         raise ValueError("--disentangle needs a number of --frames")
+    fps = _rate(fps, sampler.stages.fps)
     check_output(out, 1, endless=False, grid=True)
     squares = [photo.square for photo in read_photos(image, renderer.animator.size, crop=crop)]
-    return disentangling.disentangle(renderer, sampler, out, images=squares, num=num, frames=int(frames), **options)
+    options |= {"num": num, "frames": int(frames), "fps": fps}
+    return disentangling.disentangle(renderer, sampler, out, images=squares, **options)
+
+
+def _rate(fps: float | None, otherwise: float) -> float:
+    """Frames a second: those asked for, else `otherwise`. Raises ValueError for an impossible number."""
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(f"--fps {fps}: a number above 0")
+    return otherwise if fps is None else fps
 
 
 def check_output(out: pathlib.Path, count: int, *, endless: bool, grid: bool) -> None:

@@ -15,13 +15,19 @@ def read_photo(path: files.PathLike) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no image that can be read.
+        ValueError: it is no image that can be read, or one of floating-point numbers, whose range nobody knows.
     """
     if not pathlib.Path(path).is_file():
         raise FileNotFoundError(f"no image at {path}")
     try:
         with PIL.Image.open(path) as file:
-            image = PIL.ImageOps.exif_transpose(file).convert("RGBA")
+            image = PIL.ImageOps.exif_transpose(file)
+            if image.mode.startswith("I"):  # 16 bits of grey, which `convert` would cut off at 255
+                grey = np.clip(np.round(np.asarray(image) / 257), 0, 255)
+                image = PIL.Image.fromarray(grey.astype(np.uint8))
+            elif image.mode == "F":
+                raise ValueError(f"{path} holds floating-point numbers: save it with 8 or 16 bits")
+            image = image.convert("RGBA")
     except (PIL.UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
     white = PIL.Image.new("RGBA", image.size, "white")

@@ -125,5 +125,5 @@ _USE = {
     "motion": ", which moves a picture",
     "start": ", which draws the code that a video begins with when no image is given, and those that transitions lead to",
     "transition": ", which leads from one segment to a new start code",
-    "first_frame": ", which draws the first image when none is given",
+    "first_frame": ", which draws the first image when none is given (with --image it is not needed)",
 }

@@ -32,14 +32,15 @@ class Video(NamedTuple):
     moments: Iterator[Moment]
 
 
-def render(renderer: Renderer, image: Image, codes: Iterable[Float[np.ndarray, "k d"]]) -> Iterator[Moment]:
-    """The frames of `codes`, the first being `image` itself and the others drawn from it."""
-    first = as_images(image, renderer.animator.size)[0]
+def render(
+    renderer: Renderer, image: Image, codes: Iterable[Float[np.ndarray, "k d"]], *, first: bool = True
+) -> Iterator[Moment]:
+    """The frames of `codes`, drawn from `image`; `first` says that it has the pose of the first code, and so is that frame."""
     codes, shown = itertools.tee(row for part in codes for row in part)
-    start = next(codes, None)
-    if start is None:
-        return
-    yield Moment(first, next(shown))
+    if first:
+        if next(codes, None) is None:
+            return
+        yield Moment(as_images(image, renderer.animator.size)[0], next(shown))
     batches = renderer.draw(renderer.encode(image), (row[None] for row in codes))
     frames = (frame for batch in batches for frame in batch)
     yield from map(Moment, frames, shown)

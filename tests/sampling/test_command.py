@@ -11,6 +11,7 @@ import pytest
 from leo_jax import api, video
 from leo_jax.metrics.videos import open_videos
 from leo_jax.sampling import command, interrupt, recording, videos
+from leo_jax.sampling.images import to_bytes
 from tests import tiny_model
 from tests.tiny_model import FPS, LENGTH, SIZE, STRIDE
 
@@ -80,6 +81,18 @@ def test_relative_codes_move_another_photo_from_its_own_pose(leo, tmp_path):
     np.testing.assert_allclose(own[0], leo.codes(np.asarray(PIL.Image.open(other)))[0], atol=1e-5)
 
 
+def test_codes_pose_another_photo_from_the_first_frame_on(leo, tmp_path):
+    """The photo has a pose of its own: shown as it is, the person would jump into the codes' pose after it."""
+    (path,) = sample(leo, tmp_path / "out.mp4")
+    other, codes = photo(tmp_path / "other.png", seed=3), recording.codes_path(path)
+    (moved,) = command.render(leo.renderer, tmp_path / "o.mp4", codes=codes, image=[other], progress=False)
+    square = np.asarray(PIL.Image.open(other))
+    drawn = to_bytes(leo.render(square, recording.read_codes(codes).codes))
+    off = lambda a, b: np.abs(a.astype(int) - b).mean()
+    found = frames_of(moved)
+    assert all(off(one, own) < 0.5 * off(one, square) for one, own in zip(found, drawn, strict=True))
+
+
 def test_endless_ends_when_it_is_stopped_and_is_whole(leo, tmp_path, monkeypatch):
     presses_after(monkeypatch, LENGTH + 3)
     (path,) = sample(leo, tmp_path / "out.mp4", frames=math.inf)
@@ -143,6 +156,8 @@ def test_possible_lengths():
     ("out", "given", "says"),
     [
         ("o.mp4", {"num": 0}, "--num 0"),
+        ("o.mp4", {"fps": 0.0}, "--fps 0.0: a number above 0"),
+        ("o.mp4", {"fps": -1.0}, "--fps -1.0"),
         ("o.mp4", {"num": 2}, "2 videos do not fit into one file"),
         ("o.txt", {}, "cannot write .txt"),
         ("o", {"num": 2, "frames": math.inf}, "never ends"),
