@@ -4,7 +4,8 @@ Paper: none. No VGG19 weights are needed; with them, --config.animator.perceptua
 Command: leo prepare --videos DIR --out data/clips --size 64 --name clips --split tail:0.2
          python -m leo_jax.main --config=configs/clips.py --workdir=runs/clips --config.data.dir=data/clips
 Cost: not measured.
-Expected: not measured. With a test split, heldout/ratio is the L1 over that of copying the source.
+Expected: not measured. With a test split, heldout/ratio is the L1 over that of copying the source. The denoisers are small: they
+         predict the velocity (docs/training.md, "Small denoisers").
 """
 
 from ml_collections import ConfigDict
@@ -36,8 +37,11 @@ def get_config() -> ConfigDict:
         section = config[name]
         section.update({"steps": steps, "batch_size": 32, "learning_rate": 5e-4, "ema_decay": 0.999})
         section.update({"picture_every": 1000, "checkpoint_every": 1000, "heldout": 256})
+        section.update({"prediction": "velocity", "bound": 1.0 if name == "first_frame" else 3.0})
         if name == "start":
             section.update({"batch_size": 256, "width": 256})
         else:
-            section.update({"width": 64, "multipliers": (1, 2, 2, 2), "num_blocks": 1})
+            section.update({"width": 64, "num_blocks": 1})
+    config.motion.multipliers = config.transition.multipliers = (1, 2, 2, 2)
+    config.first_frame.schedule = "cosine"  # its multipliers are those of the size
     return config
