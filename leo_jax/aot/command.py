@@ -63,7 +63,12 @@ def main(arguments: Sequence[str]) -> None:
                 )
                 print(report.paragraph(roofline, wants, steps=steps), flush=True)
                 rooflines.append(roofline)
-                plain.append({**roofline.to_json(), "input": {**vars(wants), "frames_per_core": frames_per_core}})
+                plain.append(
+                    {
+                        **roofline.to_json(),
+                        "input": {**vars(wants), "frames_per_core": frames_per_core, "frame_bytes": frame_bytes},
+                    }
+                )
                 if _LARGEST.value:
                     most = largest(lambda n: fits(config, stage, place, n), BLOCK.get(stage, 1))  # noqa: B023
                     plain[-1]["largest_per_device"] = most

@@ -12,6 +12,7 @@ BYTES |= {"u64": 8, "f64": 8, "c64": 8, "s4": 1, "u4": 1, "f8e4m3fn": 1, "f8e5m2
 
 _SHAPE = re.compile(r"\b([a-z]+\d*(?:e\d+m\d+(?:fn)?)?)\[([\d,]*)\]")
 _OPERATION = re.compile(rf"^\s*(?:ROOT )?%?\S+ = (.+?) ({'|'.join(KINDS)})(-start)?\(")
+_CHAIN = re.compile(r'channel_id=(\d+),.*chain_id="(\d+)"')
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _CALLED = re.compile(
     r"\b(?:calls|to_apply|body|condition|branch_computations|called_computations)=\{?([^,}]*(?:, %[^,}]*)*)"
@@ -46,16 +47,22 @@ class Instruction(NamedTuple):
 def collectives(text: str, devices: int) -> list[Collective]:
     """All collectives of a program's text (`compiled.as_text()`), those in loops with the number of turns.
 
-    An asynchronous pair counts once. `bytes` is the size of the reduced, gathered or exchanged array on one device: the
-    operand of a reduce-scatter, the result of the others. `group` is how many devices take part together.
+    An asynchronous pair counts once, and so does a chain: libtpu repeats an operation that goes on beside others in each of
+    their fusions, from its start to its end, under one `chain_id`. `bytes` is the size of the reduced, gathered or exchanged
+    array on one device: the operand of a reduce-scatter, the result of the others. `group` is how many devices take part
+    together.
     """
     computations, entry = bodies(text)
     runs = times(computations, entry)
-    found = []
+    found, chains = [], set()
     for name, lines in computations.items():
         for line in lines:
             match = _OPERATION.match(line)
             if match and runs[name]:
+                if chain := _CHAIN.search(line):
+                    if (link := (match[2], *chain.groups())) in chains:
+                        continue
+                    chains.add(link)
                 group = _group(line, devices)
                 size = _size(match[2], match[1], bool(match[3])) * (group if match[2] == "reduce-scatter" else 1)
                 origin = re.search(r'op_name="([^"]*)"', line)

@@ -59,8 +59,9 @@ def paragraph(r: Roofline, wants: Input | None = None, *, steps: int = 0) -> str
         )
     if wants and wants.frames:
         lines.append(
-            f"  input      a host reads {wants.frames:.0f} frames/s, {wants.bytes / 1e9:.3f} GB/s, and decodes them on "
-            f"{wants.cores:.1f} cores"
+            f"  input      a host of {min(r.place.chip.host, r.place.devices)} chips reads {wants.frames:.0f} frames/s, "
+            f"{wants.bytes / 1e9:.3f} GB/s ({wants.bytes / wants.frames / 1e3:.1f} kB each), and decodes them on "
+            f"{wants.cores:.1f} cores ({1e3 * wants.cores / wants.frames:.2f} ms each)"
         )
     lines.append(f"  compiled in {r.compiling:.0f} s by {r.compiler}, after {r.tracing:.0f} s of tracing")
     return "\n".join(lines)

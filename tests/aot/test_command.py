@@ -89,6 +89,13 @@ def test_fsdp_gathers_parameters_and_reduces_gradients(tmp_path):
 
 
 @TPU
+def test_fsdp_of_a_denoiser_gathers_its_parameters_once_for_each_use(tmp_path):
+    (found,), _ = rooflines(tmp_path, "--stage=start", "--topology=v5e-8", config={"mesh.fsdp": 8})
+    moved = sum(traffic["bytes"] for traffic in found["collectives"].values())
+    assert moved < 2.2 * found["parameter_bytes"]["start"], "a chain of one operation counts more than once"
+
+
+@TPU
 @pytest.mark.slow
 def test_every_stage_compiles(tmp_path):
     stages = ["codes", "motion", "transition", "first_frame", "i3d"]

@@ -88,3 +88,32 @@ def test_time_on_the_links():
     assert hlo.seconds(one, link=100.0) == pytest.approx(3 * 2 * 0.75 * 10)
     assert hlo.seconds(one._replace(kind="all-gather"), 100.0) == pytest.approx(3 * 0.75 * 10)
     assert hlo.seconds(one._replace(group=1), 100.0) == 0, "alone there is nothing to send"
+
+
+CHAIN = """HloModule jit_step, is_scheduled=true
+
+%begin (p: f32[4,8]) -> (f32[4,8], f32[4,32]) {
+  %p = f32[4,8]{1,0} parameter(0)
+  %all-gather.1 = f32[4,32]{1,0:T(8,128)} all-gather(%p), channel_id=7, replica_groups=[1,4]<=[4], dimensions={1}, use_global_device_ids=true, frontend_attributes={chain_id="0"}
+  ROOT %custom-call.1 = (f32[4,8]{1,0}, f32[4,32]{1,0}) custom-call(%all-gather.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%beside (p: f32[4,8], q: f32[4,8]) -> (f32[4,8], f32[4,32]) {
+  %p = f32[4,8]{1,0} parameter(0)
+  %q = f32[4,8]{1,0} parameter(1)
+  %all-gather.2 = f32[4,32]{1,0:T(8,128)S(1)} all-gather(%p), channel_id=7, replica_groups=[1,4]<=[4], dimensions={1}, use_global_device_ids=true, frontend_attributes={chain_id="0"}
+  ROOT %two = (f32[4,8]{1,0}, f32[4,32]{1,0}) tuple(%q, %all-gather.2)
+}
+
+ENTRY %main (x: f32[4,8], y: f32[4,8]) -> f32[4,32] {
+  %x = f32[4,8]{1,0} parameter(0)
+  %y = f32[4,8]{1,0} parameter(1)
+  %f = (f32[4,8]{1,0}, f32[4,32]{1,0}) fusion(%x), kind=kCustom, calls=%begin
+  %g = (f32[4,8]{1,0}, f32[4,32]{1,0}) fusion(%x, %y), kind=kCustom, calls=%beside
+  ROOT %other = f32[4,32]{1,0} all-gather(%y), channel_id=8, replica_groups=[1,4]<=[4], dimensions={1}
+}
+"""  # noqa: E501
+
+
+def test_a_chain_that_goes_on_beside_others_counts_once():
+    assert hlo.by_kind(hlo.collectives(CHAIN, devices=4)) == {"all-gather": (2, 2 * 4 * 32 * 4)}
