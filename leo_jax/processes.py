@@ -6,6 +6,8 @@ tell it where it finds nothing or too little. docs/launching.md has the table.
 """
 
 import importlib.util
+import os
+import pathlib
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,11 +20,19 @@ DEAD_AFTER = "LEO_DEAD_AFTER"
 PORT = 8476  # of process 0, where nobody names one
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 TPU_LISTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+QUOTA = pathlib.Path("/sys/fs/cgroup/cpu.max")  # "max 100000", or microseconds of processor time in each period
 METADATA = "http://{}/computeMetadata/v1/instance/attributes/worker-network-endpoints"
 
 
 class ProcessesError(ValueError):
     """The environment does not say what it has to; the message says what to set."""
+
+
+def cores() -> int:
+    """Processor cores that this process may use: of its affinity mask, and of its container's quota if it has one."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = (QUOTA.read_text() if QUOTA.exists() else "max").partition(" ")
+    return own if quota.strip() == "max" else min(own, max(1, round(int(quota) / int(period))))
 
 
 def installed(package: str) -> bool:

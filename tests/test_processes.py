@@ -218,3 +218,12 @@ def test_jax_and_the_metadata_server_agree_on_a_slice():
             [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True
         )
     assert done.stdout.split() == ["True", "2", "1", "127.0.0.1:8482"], done.stderr
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("max 100000", 3), ("250000 100000", 2), ("50000 100000", 1), (None, 3)])
+def test_cores_are_those_that_this_process_may_use(tmp_path, monkeypatch, quota, cores):
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda process: {1, 4, 7}, raising=False)
+    monkeypatch.setattr(processes, "QUOTA", tmp_path / "cpu.max")
+    if quota:
+        processes.QUOTA.write_text(quota + "\n")
+    assert processes.cores() == cores

@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import UInt8
 
-from leo_jax import files, video
+from leo_jax import files, processes, video
 from leo_jax.data import crops, manifest, presets, records, splits, writing
 from leo_jax.files import PathLike
 from leo_jax.video import BadVideo, VideoInfo
@@ -106,7 +106,7 @@ def prepare(
     split = split or _default_split(preset, boxed, relatives)
     by_split = plan(relatives, boxed, split)
     options = Options(size, None if fps is None else float(fps), crop, split, min_frames, chunk, lossless)
-    workers = (os.cpu_count() or 1) if workers == 0 else 0 if workers == 1 else workers
+    workers = processes.cores() if workers == 0 else 0 if workers == 1 else workers
     if progress and preset:
         print(presets.describe(name))
     made = None

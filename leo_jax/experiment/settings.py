@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from leo_jax import peers
+from leo_jax import peers, processes
 from leo_jax.data import manifest
 from leo_jax.data.puppets import make_dataset
 from leo_jax.training import profiling
@@ -39,7 +39,7 @@ def draw_puppets(config: ConfigDict, needed: Collection[str]) -> None:
         ("code_data", "code_puppets", code_data(config)),
     ):
         if name in needed and section in config:
-            arguments = {"name": config.data.name, "workers": os.cpu_count() or 1, **config[section]}
+            arguments = {"name": config.data.name, "workers": processes.cores(), **config[section]}
             try:
                 alone(functools.partial(make_dataset, folder, **arguments))
             except ValueError as error:

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, UInt8
 
-from leo_jax import files, weights
+from leo_jax import files, processes, weights
 from leo_jax.data import augment, codes, manifest, records, storage, writing
 from leo_jax.data.source import TFRecordSource, open_split
 from leo_jax.models.animator import Animator
@@ -63,7 +62,7 @@ class Encoder:
         self.code_dim = animator.code_dim
         self._mesh, self._per_device = mesh, per_device
         self._params = jax.device_put(params, replicated(mesh))
-        self._threads = threads or max(1, min(16, os.cpu_count() or 1))
+        self._threads = threads or min(16, processes.cores())
         self._encode = encode_step(animator, mesh)
 
     def __call__(self, frames: Iterable[bytes]) -> Iterator[Float[np.ndarray, "k d"]]:

@@ -167,3 +167,11 @@ def test_only_two_frames_are_read(source, monkeypatch):
 def test_what_cannot_work_is_said_at_once(source, change, message):
     with pytest.raises(ValueError, match=message):
         open_pairs(source, **change)
+
+
+def test_too_little_shared_memory_for_workers_is_told(source, monkeypatch):
+    disk = collections.namedtuple("disk", "free")
+    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda place: disk(2 * 7 * 2 * 2 * 16 * 16 * 3 - 1))
+    made = pipeline.pairs(source, batch_size=2, seed=0, size=16, workers=2)
+    with pytest.raises(OSError, match=r"2 workers may need 0 MB .*batches of 2: give it memory"):
+        next(made)
