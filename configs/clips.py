@@ -5,8 +5,8 @@ Command: leo prepare --videos DIR --out data/clips --size 64 --name clips --spli
          python -m leo_jax.main --config=configs/clips.py --workdir=runs/clips --config.data.dir=data/clips
 Cost: the animator 0.4 s a step on one core; the denoisers' was not measured. They are small, and so predict the velocity
       (docs/training.md, "Small denoisers").
-Expected: with a test split, heldout/ratio is the L1 over that of copying the source. Four public clips of people (1951 frames; the
-          last fifth of each held out): 0.77 after 1500 steps, 0.73 after 4500 (--config.animator.steps=4500
+Expected: with a test split, heldout/ratio is the L1 over that of copying the source. Four public clips of people (1951 frames;
+          the last fifth of each held out): 0.77 after 1500 steps, 0.73 after 4500 (--config.animator.steps=4500
           --config.animator.falloff=1500), from an earlier model of the puppets.
 """
 

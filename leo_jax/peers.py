@@ -21,13 +21,16 @@ from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
+PEER_DIED = 76  # the exit code of processes that end because another one died, and not by an error
 PULSE = 1.0  # seconds between signs of life
 LINGER = 2 * PULSE  # that a process stays after an error of its own, for the first one to hear of it
 FAREWELL = 5 * PULSE  # that the first one then stays, for the others to hear why they end: JAX ends them with it
 STILL = 5 * PULSE  # between two looks at the others, from which on this process itself stood still
 _ALIVE, _NEWS, _STOP, _MEETING = "leo/alive/", "leo/news", "leo/stop/", "leo/meeting/"
 _WEEK = 7 * 24 * 3600 * 1000  # milliseconds that one process may work while the others wait
-_SILENT: Mapping[str, Any] = dict(pulse=0, told=False, failed="", ended=False, host="it has never spoken")
+_SILENT: Mapping[str, Any] = dict(
+    pulse=0, told=False, failed="", ended=False, input_wait=0.0, host="it has never spoken"
+)
 
 WAY_OUT = "the same command goes on from the last checkpoint, with these processes or with others"
 
@@ -59,7 +62,7 @@ class Store(Protocol):
 def news_of(
     alive: Mapping[int, Mapping[str, Any]], silent: Mapping[int, float], count: int, patience: float
 ) -> dict[str, Any]:
-    """What all have to know: {'told': whether to stop, 'end': why everybody has to end, or ''}.
+    """What all have to know: {'told': whether to stop, 'end': why everybody has to end, or '', 'code': with which exit code}.
 
     Args:
         alive: what each process wrote last.
@@ -74,7 +77,8 @@ def news_of(
         "host is down, hangs or is cut off"
         for i in dead
     ]
-    return {"told": any(a["told"] for a in alive.values()), "end": "; ".join(failed or gone)}
+    told, code = any(a["told"] for a in alive.values()), PEER_DIED if gone and not failed else 1
+    return {"told": told, "end": "; ".join(failed or gone), "code": code}
 
 
 def may_be_anothers(error: BaseException | None) -> bool:
@@ -91,7 +95,7 @@ class Peers:
     """This process's part of the watch, in two threads; a context manager around all that it does in the run.
 
     SIGTERM and Ctrl-C, however many, are only noted and made known to all (`told`). When another process dies or ends with an
-    error, this one says so and ends with code 1: it may be waiting for the other in a computation that nothing can
+    error, this one says so and ends with code PEER_DIED or 1: it may be waiting for the other in a computation that nothing can
     interrupt. When the body raises, the others are told why, and this process ends without waiting for them.
 
     Args:
@@ -111,6 +115,7 @@ class Peers:
         self._changed = dict.fromkeys(
             range(count), (0, self._heard)
         )  # pulse of each process, and when it was first seen
+        self._waits: dict[int, float] = {}  # the share of time for which each process waits for its input
         self._stop_steps: dict[int, int] = {}
         self._meetings = 0
 
@@ -130,6 +135,16 @@ class Peers:
     def told(self) -> bool:
         """Whether this or any other process was told to stop."""
         return self._told.is_set()
+
+    def hungriest(self, input_wait: float) -> tuple[float, int]:
+        """Tells for which share of the time this process waits for its input; the largest share of any, and whose it is.
+
+        The first process alone knows of the others; theirs are those that they told last, up to a second ago.
+        """
+        self._own["input_wait"] = input_wait
+        waits = {**self._waits, self.index: input_wait}
+        worst = max(waits, key=lambda i: waits[i])
+        return waits[worst], worst
 
     def stops_at(self, training: int, step: int, ahead: int) -> bool:
         """Whether to stop after `step` finished steps: the same answer on all processes, which must all ask at each step.
@@ -230,7 +245,7 @@ class Peers:
                 news = self._news()
                 self._heard = time.monotonic()
                 if news["end"] and not self._closing.is_set():
-                    _end(news["end"], FAREWELL if self._is_heard() else 0.0)
+                    _end(news["end"], FAREWELL if self._is_heard() else 0.0, news["code"])
                 if news["told"] and not self.told():
                     self._told.set()
                     if self._alone:
@@ -252,7 +267,7 @@ class Peers:
     def _news(self) -> dict[str, Any]:
         if self.index:
             published = self._read(_NEWS)  # nothing, until the first process begins its watch
-            return json.loads(published) if published is not None else {"told": False, "end": ""}
+            return json.loads(published) if published is not None else news_of({}, {}, self.count, self.patience)
         now = time.monotonic()
         still = now - self._looked
         if still > STILL:  # it does not count: the others may have stood still too, or could not be heard
@@ -261,7 +276,7 @@ class Peers:
         alive: dict[int, Mapping[str, Any]] = dict.fromkeys(range(self.count), _SILENT)
         for key, value in self._store.key_value_dir_get(_ALIVE):
             i, said = int(key.rsplit("/", 1)[1]), json.loads(value)
-            alive[i] = said
+            alive[i], self._waits[i] = said, said["input_wait"]
             if self._changed[i][0] != said["pulse"]:
                 self._changed[i] = said["pulse"], now
         news = news_of(alive, {i: now - seen for i, (_, seen) in self._changed.items()}, self.count, self.patience)
@@ -283,9 +298,8 @@ class Peers:
                 self._heard = now
             awake = now
             if now - self._heard > self.patience and not self._closing.is_set():
-                _end(
-                    f"process 0 of {self.count} has not answered for {self.patience:g} s: its host is down, hangs or is cut off"
-                )
+                why = f"process 0 of {self.count} has not answered for {self.patience:g} s: its host is down, hangs or is cut off"
+                _end(why, code=PEER_DIED)
 
 
 _PEERS: Peers | None = None
@@ -311,6 +325,11 @@ def told() -> bool:
     return _PEERS is not None and _PEERS.told()
 
 
+def hungriest(input_wait: float) -> tuple[float, int]:
+    """(share of time, process) of that which waits longest for its input, of all processes: see `Peers.hungriest`."""
+    return (input_wait, 0) if _PEERS is None else _PEERS.hungriest(input_wait)
+
+
 def check() -> None:
     """Raises Interrupted if this or any other process of a run of several was told to stop."""
     if told():
@@ -325,18 +344,18 @@ def alone(work: Callable[[], Any]) -> None:
         _PEERS.alone(work)
 
 
-def _end(why: str, linger: float = 0.0) -> NoReturn:
+def _end(why: str, linger: float = 0.0, code: int = 1) -> NoReturn:
     try:
         print(f"error: {why}. All have to end; {WAY_OUT}", file=sys.stderr, flush=True)
         time.sleep(linger)
     finally:  # also when nobody listens any more
-        _leave()
+        _leave(code)
 
 
-def _leave() -> NoReturn:
+def _leave(code: int = 1) -> NoReturn:
     """Ends at once: what a normal exit does would wait for the others."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
-        os._exit(1)
+        os._exit(code)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from leo_jax import peers, processes
-from leo_jax.peers import Peers, news_of
+from leo_jax.peers import PEER_DIED, Peers, news_of
 
 
 class Table(dict):
@@ -43,7 +43,7 @@ def said(**changes):
 
 def test_silence_is_death_only_past_patience_and_without_goodbye():
     alive = {0: said(), 1: said(host="node7, pid 3"), 2: said(ended=True)}
-    assert news_of(alive, {0: 0.1, 1: 59.0, 2: 500.0}, 3, 60.0) == {"told": False, "end": ""}
+    assert news_of(alive, {0: 0.1, 1: 59.0, 2: 500.0}, 3, 60.0) == {"told": False, "end": "", "code": 1}
     end = news_of(alive, {0: 0.1, 1: 61.0, 2: 500.0}, 3, 60.0)["end"]
     assert "process 1 of 3 (node7, pid 3)" in end and "60 s" in end and "process 2" not in end
 
@@ -176,8 +176,8 @@ def watched(monkeypatch):
     """Two peers that watch each other in threads of this process; what they end with is collected instead."""
     ends = []
 
-    def end(why, linger=0.0):
-        ends.append((threading.current_thread(), why))
+    def end(why, linger=0.0, code=1):
+        ends.append((threading.current_thread(), why, code))
         raise SystemExit
 
     monkeypatch.setattr(peers, "_end", end)
@@ -225,6 +225,16 @@ def test_one_that_falls_silent_ends_the_other(watched):
     other._say = lambda: None
     within(60, lambda: ends)
     assert "process 1 of 2" in ends[0][1] and "1 s" in ends[0][1]
+    assert ends[0][2] == PEER_DIED, "a launcher could not tell it from an error"
+
+
+def test_the_slowest_input_of_any_is_known_to_the_first(watched):
+    (first, other), _ = watched
+    assert first.hungriest(0.25) == (0.25, 0)
+    assert other.hungriest(0.75) == (0.75, 1)
+    within(60, lambda: first.hungriest(0.25) == (0.75, 1))
+    other.hungriest(0.125)
+    within(60, lambda: first.hungriest(0.25) == (0.25, 0))
 
 
 def test_one_that_said_goodbye_ends_nobody(watched):
@@ -242,7 +252,7 @@ def test_a_store_that_does_not_answer_ends_the_others(watched):
     first._say = other._say = answer.wait
     within(60, lambda: ends)
     answer.set()
-    assert "process 0 of 2 has not answered for 1 s" in ends[0][1]
+    assert "process 0 of 2 has not answered for 1 s" in ends[0][1] and ends[0][2] == PEER_DIED
 
 
 class JaxRuntimeError(RuntimeError):
@@ -265,7 +275,7 @@ def test_a_broken_connection_is_put_down_to_the_one_that_died(watched, monkeypat
     else:
         assert left[0].startswith("JaxRuntimeError: FAILED_PRECONDITION")
         within(60, lambda: ends)
-        assert ends[0][1] == f"process 0 ended with {left[0]}", "the other is not told why"
+        assert ends[0][1:] == (f"process 0 ended with {left[0]}", 1), "the other is not told why"
 
 
 def test_an_error_is_heard_though_an_older_message_is_written_over_it(watched, monkeypatch):

@@ -1,7 +1,7 @@
 # An image that trains on TPUs. From the root of a clone:
 #
 #   docker build --file launch/docker/tpu.Dockerfile --tag leo-jax:tpu .
-#   docker run --rm --privileged --network=host --volume=/runs:/runs leo-jax:tpu \
+#   docker run --rm --privileged --network=host --ipc=host --volume=/runs:/runs leo-jax:tpu \
 #     --config=configs/puppets.py --workdir=/runs/puppets --config.first_frame.batch_size=16
 #
 # Starts: `python -m leo_jax.main` with the given flags, below tini, which hands SIGTERM (`docker stop --time=120`) on to it.

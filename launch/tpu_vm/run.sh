@@ -12,7 +12,8 @@
 #   measured), the other stages are in docs/scale.md; for another slice or config,
 #   python launch/aot.py --config=configs/taichi.py --stage=animator --topology=v5e-16
 # Stops: Ctrl-C ends this script only, the run goes on; STOP=1 with the same command makes it save and end. When the slice is
-#   taken away its hosts get SIGTERM, save, and this script asks for a new slice and goes on there.
+#   taken away its hosts get SIGTERM, save, and this script asks for a new slice and goes on there. So it does, up to nine
+#   times, when one host dies.
 # Resumes: the same command. It finds a run that is under way, or starts it again from its last checkpoint.
 # Logs: ~/leo.log on every host, and the workdir.
 set -euo pipefail
@@ -37,6 +38,7 @@ fi
 
 archive=$(mktemp -t leo-XXXXXX.tar.gz)
 trap 'rm -f "$archive"' EXIT
+died=0
 while :; do
     "$here/create.sh" "$name" "$accelerator"
     (cd "$here/../.." && git ls-files -z | tar --null --files-from=- -czf "$archive")
@@ -60,6 +62,13 @@ while :; do
             exit 1
             ;;
         75 | 143) echo "told to stop, and saved; going on" ;;
+        76 | 134) # a host was lost, or one process killed: not for ever, it may be killed for want of memory
+            if ((++died > 9)); then
+                echo "another process died for the tenth time: the log above says which"
+                exit "$code"
+            fi
+            echo "another process died; going on from the last checkpoint"
+            ;;
         running) echo "the connection broke, the run goes on; connecting again" ;;
         lost) echo "no host answers; asking for the slice again" ;;
         *)

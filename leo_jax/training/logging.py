@@ -63,11 +63,12 @@ class RunLog:
         images_per_second: float,
         steps_per_second: float,
         input_wait: float = 0.0,
+        process: int = 0,
     ) -> None:
         """Writes the metrics of the steps up to `step`, and shows those without a slash, the rate and the time left.
 
-        `input_wait` is the share of the time in which the devices stood still for want of a batch; the line speaks of it
-        when it is large.
+        `input_wait` is the share of the time in which devices stood still for want of a batch of `process`; the line speaks
+        of it when it is large.
         """
         if not self.active:
             return
@@ -78,7 +79,8 @@ class RunLog:
         text = " · ".join(f"{name} {means[name]:.4g}" for name in names)
         text += f" · {images_per_second:.1f} images/s" if images_per_second else ""
         if input_wait > INPUT_BOUND:
-            text += f" · {input_wait:.0%} of the time waits for input: data.workers"
+            whose = f" of process {process}" if process else ""
+            text += f" · {input_wait:.0%} of the time waits for input{whose}: data.workers"
         if self._bar is not None:
             self._bar.set_description_str(text)
             return

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from leo_jax import peers
 from leo_jax.checkpoints import Checkpoints, WrongCheckpoint
 from leo_jax.data.pipeline import SKIPPED
 from leo_jax.training import profiling
@@ -135,7 +136,8 @@ def fit(
                 meter.add(done, metrics, images=jax.tree.leaves(batch)[0].shape[0])
                 log.tick()
                 if done % log_every == 0 or last:
-                    log.row(done, meter.row(), *meter.rate())
+                    means, rate = meter.row(), meter.rate()
+                    log.row(done, means, rate.images, rate.steps, *peers.hungriest(rate.input_wait))
                 with meter.paused():
                     if task.picture and picture_every and (done % picture_every == 0 or last):
                         examples = first_examples(batch, picture_examples, mesh)

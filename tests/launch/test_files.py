@@ -97,3 +97,8 @@ def test_flags_and_files_exist(path):
         assert (LAUNCH / file).exists() or file == "aot.py", f"it names launch/{file}, which is not there"
     for command in re.findall(r"(?:run |`|^)leo ([a-z]+)", text, re.M):
         assert command in cli.COMMANDS, f"there is no `leo {command}`"
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=name)
+def test_containers_are_run_with_the_hosts_shared_memory(path):
+    assert "--ipc=host" in head(path), "workers that read hand batches over through it"

@@ -90,6 +90,14 @@ def test_a_stopped_run_is_started_again_without_limit_and_a_failed_one_with(name
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_there_is_shared_memory_for_the_workers_that_read(name):
+    """64 MB are there by default; four workers of batches of 16 pairs of 256 px died of it."""
+    _, _, _, pod, container = parts(name)
+    (volume,) = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
+    assert {"name": volume, "emptyDir": {"medium": "Memory"}} in pod["volumes"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_workdir_is_one_for_all_pods(name):
     _, _, job, pod, container = parts(name)
     assert job["completionMode"] == "Indexed" and job["completions"] == job["parallelism"] > 1

@@ -151,6 +151,18 @@ def test_failed_run_is_not_started_again(tmp_path):
     assert "process of" in output, "the log was not shown"
 
 
+def test_a_host_that_dies_is_got_over_but_not_for_ever(tmp_path):
+    cloud = Cloud(tmp_path, codes=["76", "134", "0"])
+    code, output = cloud.run(RUN, "leo", "v5litepod-8", "--config=c.py", **cloud.environment)
+    assert code == 0 and output.count("another process died; going on") == 2, output
+
+
+def test_one_that_dies_again_and_again_ends_it(tmp_path):
+    cloud = Cloud(tmp_path, codes=["76"] * 10)
+    code, output = cloud.run(RUN, "leo", "v5litepod-8", "--config=c.py", **cloud.environment)
+    assert code == 76 and output.count("another process died; going on") == 9, output
+
+
 def test_failed_installation_is_not_tried_for_ever(tmp_path):
     cloud = Cloud(tmp_path)
     cloud.add("python3", "echo no such package; exit 1")

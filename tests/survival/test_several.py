@@ -14,6 +14,7 @@ import pytest
 
 from leo_jax.checkpoints import Checkpoints
 from leo_jax.data.writing import write_dataset
+from leo_jax.peers import PEER_DIED
 from leo_jax.training.logging import read_rows
 from tests.data import samples
 
@@ -103,7 +104,7 @@ def test_told_to_stop_killed_and_finished(data, tmp_path):
     group.processes[1].kill()
     began = time.monotonic()
     codes = group.codes()
-    assert codes == [1, -signal.SIGKILL], group.output()
+    assert codes == [PEER_DIED, -signal.SIGKILL], group.output()
     assert time.monotonic() - began < DEAD_AFTER + SLACK, "the other hung"
     dead = f"process 1 of 2 ({socket.gethostname()}, pid {group.processes[1].pid})"
     assert f"error: {dead} has given no sign of life for {DEAD_AFTER} s" in group.logs[0].read_text()
@@ -130,7 +131,7 @@ def test_the_first_process_is_killed(data, tmp_path):
     began = time.monotonic()
     codes = group.codes()
     assert time.monotonic() - began < DEAD_AFTER + SLACK, "the other hung"
-    assert codes[0] == -signal.SIGKILL and codes[1] in (1, -signal.SIGABRT), codes
+    assert codes[0] == -signal.SIGKILL and codes[1] in (PEER_DIED, -signal.SIGABRT), codes
     text = group.logs[1].read_text()
     assert "another task died" in text or "error: process 0 of 2" in text, text
 
@@ -141,7 +142,7 @@ def test_one_that_hangs_is_taken_for_dead(data, tmp_path):
     group.wait_for(lambda: 3 in rows(tmp_path / "run"))
     group.processes[0].send_signal(signal.SIGSTOP)
     began = time.monotonic()
-    assert group.processes[1].wait(300) == 1
+    assert group.processes[1].wait(300) == PEER_DIED
     assert time.monotonic() - began < DEAD_AFTER + SLACK
     group.processes[0].kill()
     group.codes()
