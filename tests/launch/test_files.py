@@ -42,6 +42,8 @@ def test_head_says_what_a_person_asks(path):
         assert word in text or word.lower() in text, f"{name(path)} does not say what it {word.lower()}"
     if path.name != "worker.sh":
         assert "docs/scale.md" in text, "the cost is worked out there"
+    if path.parent.name in ("slurm", "gke", "tpu_vm", "skypilot") and path.name != "worker.sh":
+        assert re.search(r"at least \d+ (chip|GPU)-hours", text), "what will it cost?"
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)
