@@ -1,4 +1,4 @@
-"""Speed of the motion model's U-Net on this machine: sampling at batch 1 and 64, and a training step at batch 64.
+"""Speed of the motion model on this machine: sampling at batch 1 and 64, and a training step at batch 64.
 
     python benchmarks/motion.py [--repetitions 7] [--steps 5] [--jobs sample,step] [--batches 1,64]
 
@@ -21,13 +21,13 @@ import jax
 import jax.numpy as jnp
 import measure
 import numpy as np
-import optax
 
-from leo_jax import diffusion, hugepages
+from leo_jax import hugepages
+from leo_jax.denoisers import Motion, Sampling, Statistics
 from leo_jax.models.unet import UNet
+from leo_jax.training import denoising
 
 LENGTH, CODE = 64, 20
-SCHEDULE = diffusion.linear_schedule()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,44 +51,27 @@ def forward_flops(module, params, batch):
     return flops
 
 
-def sample_job(module, params, batch, steps):
+def sample_job(denoiser, params, batch, steps):
+    """Sequences from their first codes, as `leo sample` draws them."""
     keys = jax.random.split(jax.random.key(0), batch)
-
-    @jax.jit
-    def sample(params, keys):
-        return diffusion.sample(
-            SCHEDULE, lambda x, t: module.apply({"params": params}, x, t), keys, (LENGTH, CODE), steps=steps
-        )
-
-    flops = steps * forward_flops(module, params, batch)
-    return Job(f"sample, batch {batch}, {steps} DDIM steps", flops, steps, lambda: sample(params, keys))
+    start = jax.random.normal(jax.random.key(1), (batch, CODE))
+    sample = jax.jit(lambda params, keys, start: denoiser.sample(params, keys, start, sampling=Sampling(steps)))
+    flops = steps * forward_flops(denoiser.module, params, batch)
+    return Job(f"sample, batch {batch}, {steps} DDIM steps", flops, steps, lambda: sample(params, keys, start))
 
 
-def step_job(module, params, batch):
-    x0 = jax.random.normal(jax.random.key(0), (batch, LENGTH, CODE))
-    optimiser = optax.adam(1e-4)
-
-    def loss(params, key):
-        t, noise = diffusion.draw(SCHEDULE, key, x0.shape)
-        return diffusion.epsilon_loss(
-            SCHEDULE, lambda x, t: module.apply({"params": params}, x, t), x0, t, noise
-        ).mean()
-
-    @jax.jit
-    def step(state, key):
-        params, moments, ema = state
-        updates, moments = optimiser.update(jax.grad(loss)(params, key), moments)
-        params = optax.apply_updates(params, updates)
-        return params, moments, jax.tree.map(lambda e, p: 0.9999 * e + 0.0001 * p, ema, params)
-
-    step = jax.jit(step, donate_argnums=0)
-    state = [jax.tree.map(jnp.copy, (params, optimiser.init(params), params))]
+def step_job(denoiser, params, batch):
+    """A step of the task that training runs."""
+    task = denoising.make_task(denoiser, Statistics(np.zeros(CODE), np.ones(CODE)), denoising.Settings())
+    codes = jax.random.normal(jax.random.key(0), (batch, LENGTH, CODE))
+    step = jax.jit(task.step, donate_argnums=0)
+    state = [jax.jit(task.init)(jax.random.key(0))]
 
     def run():
-        state[0] = step(state[0], jax.random.key(1))
+        state[0], _ = step(state[0], task.frozen, {"codes": codes}, jax.random.key(1))
         return state[0]
 
-    return Job(f"training step, batch {batch}", 3 * forward_flops(module, params, batch), 3, run)
+    return Job(f"training step, batch {batch}", 3 * forward_flops(denoiser.module, params, batch), 3, run)
 
 
 def streaming(parameters):
@@ -143,9 +126,9 @@ def main() -> None:
     args = parser.parse_args()
     batches = [int(batch) for batch in args.batches.split(",")]
 
-    module = UNet(out_channels=CODE)
+    denoiser = Motion(UNet(out_channels=CODE))
     x, t = jnp.zeros((1, LENGTH, CODE)), jnp.zeros(1, jnp.int32)
-    params = jax.jit(module.init)(jax.random.key(0), x, t)["params"]
+    params = jax.jit(denoiser.module.init)(jax.random.key(0), x, t)["params"]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     product, stream = square(), streaming(parameters)
     print(
@@ -154,11 +137,10 @@ def main() -> None:
     )
     if "sample" in args.jobs:
         for batch in batches:
-            print(
-                time_job(sample_job(module, params, batch, args.steps), product, stream, args.repetitions), flush=True
-            )
+            job = sample_job(denoiser, params, batch, args.steps)
+            print(time_job(job, product, stream, args.repetitions), flush=True)
     if "step" in args.jobs:
-        print(time_job(step_job(module, params, batches[-1]), product, stream, args.repetitions), flush=True)
+        print(time_job(step_job(denoiser, params, batches[-1]), product, stream, args.repetitions), flush=True)
 
 
 if __name__ == "__main__":

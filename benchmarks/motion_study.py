@@ -8,7 +8,8 @@ models. "real" compares two halves of the held-out people: what a perfect model 
 
 Measures (leo_jax/metrics/codes.py): Fréchet distances of windows of codes, of their velocities, and of start codes, all
 standardised; diversity of sequences from one start code; and for long sequences the largest autocorrelation beyond lag 64,
-with and without the Transition DM, with the share of sequences where it is over 0.8.
+with and without the Transition DM, with the share of sequences where it is over 0.8, and how far the mean of the last 64 codes
+lies from that of the first 64.
 """
 
 import argparse
@@ -44,15 +45,16 @@ def standardised(sequences: Sequence[np.ndarray], mean: np.ndarray, std: np.ndar
     return [(s - mean) / std for s in sequences]
 
 
-def repeats(sequences: Sequence[np.ndarray]) -> dict[str, float]:
+def over_time(sequences: Sequence[np.ndarray]) -> dict[str, float]:
     values = [measures.repetition(s) for s in sequences]
-    return {"autocorrelation": float(np.mean(values)), "repeating": float(np.mean(np.asarray(values) > REPEATS))}
+    found = {"autocorrelation": float(np.mean(values)), "repeating": float(np.mean(np.asarray(values) > REPEATS))}
+    return found | {"drift": float(measures.drift(np.stack(sequences))[-1])}
 
 
 def of_real(real: list[np.ndarray], other: list[np.ndarray], long: list[np.ndarray]) -> dict[str, float]:
     """The floor: one half of the true motion against the other."""
     found = measures.distances(real, other)
-    return found | {f"{name}, {len(long[0])} frames": value for name, value in repeats(long).items()}
+    return found | {f"{name}, {len(long[0])} frames": value for name, value in over_time(long).items()}
 
 
 def of_model(model: Model, real: list[np.ndarray], scale: tuple, args: argparse.Namespace) -> dict[str, float]:
@@ -76,7 +78,7 @@ def of_model(model: Model, real: list[np.ndarray], scale: tuple, args: argparse.
             if transition and not {"transition", "start"} <= model.stages:
                 continue
             long = draw(start=starts[: args.long], frames=args.long_frames, num=args.long, transition=transition)
-            told = repeats(standardised(long, *scale))
+            told = over_time(standardised(long, *scale))
             found |= {f"{key}, {args.long_frames} frames{name}": value for key, value in told.items()}
     return found
 

@@ -76,6 +76,18 @@ def repetition(codes: Float[np.ndarray, "t d"], beyond: int = BEYOND, overlap: i
     return float(np.max(products[lags] / np.maximum(np.sqrt(early * late), 1e-12)))
 
 
+def drift(sequences: Float[np.ndarray, "n t d"], span: int = BEYOND) -> Float[np.ndarray, " w"]:
+    """How far a sequence's mean over each `span` codes lies from that over its first ones: 0, then what becomes of it.
+
+    The distance is the root mean square over dimensions, its mean over sequences. Raises ValueError for fewer than 2·span codes.
+    """
+    n, t, d = np.shape(sequences)
+    if t < 2 * span:
+        raise ValueError(f"{t} codes: drift is told of at least two spans of {span}")
+    means = np.asarray(sequences, np.float64)[:, : t - t % span].reshape(n, t // span, span, d).mean(2)
+    return np.sqrt(np.square(means - means[:, :1]).mean(-1)).mean(0)
+
+
 def diversity(sequences: Float[np.ndarray, "n t d"]) -> float:
     """Root mean square distance between the codes of different sequences at the same time, per dimension."""
     n = len(sequences)

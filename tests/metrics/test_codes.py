@@ -62,3 +62,16 @@ def test_diversity_is_the_distance_between_sequences():
     assert codes.diversity(np.ones((3, 5, 4))) == 0
     with pytest.raises(ValueError, match="at least 2"):
         codes.diversity(pair[:1])
+
+
+def test_drift_is_how_far_a_sequence_has_gone():
+    time = np.arange(30.0)
+    still = np.stack([np.sin(2 * np.pi * time / 5)] * 2, -1)
+    going = still + 0.1 * time[:, None] * np.array([1.0, 0.0])
+    np.testing.assert_allclose(codes.drift(still[None], 10), 0, atol=1e-12)
+    np.testing.assert_allclose(codes.drift(going[None], 10), np.array([0, 1, 2]) / np.sqrt(2))
+    np.testing.assert_allclose(
+        codes.drift(np.stack([going, still]), 12), np.array([0, 1.2]) / np.sqrt(2) / 2, atol=0.05
+    )
+    with pytest.raises(ValueError, match="30 codes: drift is told of at least two spans of 16"):
+        codes.drift(still[None], 16)
