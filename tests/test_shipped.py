@@ -6,7 +6,7 @@ import pytest
 import leo_jax
 from leo_jax.api import ASSETS
 from leo_jax.data.puppets.video import HELD_OUT, render
-from leo_jax.metrics.codes import velocities
+from leo_jax.metrics.codes import drift, velocities
 from leo_jax.sampling.render import as_images
 
 STRANGERS = range(HELD_OUT + 5000, HELD_OUT + 5012)  # neither trained on nor held out of the training
@@ -49,6 +49,8 @@ def test_its_people_move_as_puppets_do(model, people):
     for part in (made[:, :64], made[:, -64:]):
         assert 0.6 < np.mean(np.std(part.reshape(-1, part.shape[-1]), 0) / spread) < 1.5
         assert 0.5 < np.mean(np.std(np.diff(part, axis=1), axis=(0, 1)) / speed) < 2
+    gone = drift((made - np.mean(np.concatenate(true), 0)) / spread)
+    assert gone[-1] < 1, "two strangers are about as far apart: it has become somebody else's motion"
 
 
 def test_it_has_what_moves_a_photo_without_an_end(model, people):
