@@ -1,15 +1,19 @@
 """`leo`: answers at once, hands its flags on, and turns bad input into one line."""
 
+import importlib
 import math
 import subprocess
 import sys
 import types
 
+import jax
+import numpy as np
 import pytest
 
 from leo_jax import api, cli, main
 from leo_jax.sampling import command
 from leo_jax.sampling import edit as editing
+from tests.goldens import lia
 
 
 def test_help_imports_nothing_heavy():
@@ -64,6 +68,46 @@ def test_prepare_flags(monkeypatch):
     assert [str(a) for a in arguments] == ["in", "o"]
     assert (options["size"], options["name"], options["fps"], options["crop"]) == (128, "taichi", 12.5, "boxes:b.csv")
     assert (options["workers"], options["lossless"], options["skip_bad"]) == (3, True, True)
+
+
+def write_weights(path, arrays):
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        from safetensors.numpy import save_file
+
+        save_file(arrays, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_convert_lia_makes_a_model(suffix, tmp_path, capsys):
+    """A checkpoint with both networks becomes a directory that loads; no PyTorch is needed for these files."""
+    random = np.random.default_rng(0)
+    shapes = lia.released_shapes(8, width=1 / 32)
+    state = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    state |= {name: lia.BLUR for name in state if name.endswith("kernel")}
+    checkpoint = write_weights(tmp_path / f"vox{suffix}", state)
+    cli.main(["convert", "lia", "--checkpoint", checkpoint, "--out", str(tmp_path / "vox")])
+    printed = capsys.readouterr().out
+    model = api.load(tmp_path / "vox")
+    count = sum(leaf.size for leaf in jax.tree.leaves(model.renderer.params))
+    assert f"an animator of 8 px, {count:,} parameters, with its discriminator" in printed
+    assert "nothing uses: dec.conv1.noise.weight, " in printed
+    theirs = state["gen.dec.to_rgbs.0.conv.0.weight"]
+    ours = model.renderer.params["generator"]["to_rgb_8"]["kernel"]
+    np.testing.assert_array_equal(ours, theirs.transpose(2, 3, 1, 0))
+    assert (tmp_path / "vox" / "discriminator.npz").exists()
+
+
+def test_convert_vgg19_makes_what_training_reads(tmp_path, capsys):
+    state = lia.vgg_state_dict()
+    checkpoint, out = write_weights(tmp_path / "vgg.npz", state), tmp_path / "vgg19.npz"
+    cli.main(["convert", "vgg19", "--checkpoint", checkpoint, "--out", str(out)])
+    assert f"--config.animator.vgg19={out}" in capsys.readouterr().out
+    read = importlib.import_module("leo_jax.convert.vgg19").load(out)  # its package gives the function that name
+    np.testing.assert_array_equal(read["conv5_1_kernel"], state["features.28.weight"].transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(read["conv1_2_bias"], state["features.2.bias"])
 
 
 def test_animate_flags(monkeypatch):

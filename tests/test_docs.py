@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from leo_jax import cli, weights
+from leo_jax import cli, video, weights
 from leo_jax.denoisers import inputs_of
 from leo_jax.experiment.animator import networks
 from leo_jax.experiment.denoisers import denoiser_of
@@ -48,6 +48,22 @@ def test_flags_of_commands_exist(path):
         known = TRAINING if name == "train" else set(inspect.signature(SUBCOMMANDS[name]).parameters)
         wrong = [flag for flag in flags if flag.partition(".")[0] not in known]
         assert not wrong, f"{path.name}: leo {name} has no --{', --'.join(wrong)}"
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    """Block after block, as in one notebook, from an empty folder; the videos are of the lengths and rates it tells."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) >= 2, "the blocks are not found as they are written"
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)  # of our own page
+    told = {"moved.mp4": (48, names["dancer"].fps), "made.mp4": (512, names["model"].fps)}
+    assert {p.name for p in tmp_path.iterdir()} == set(told)
+    for name, (frames, fps) in told.items():
+        info = video.probe(tmp_path / name)
+        assert (info.frames, info.height, info.width) == (frames, 64, 64), name
+        assert float(info.fps) == pytest.approx(fps), name
 
 
 def test_fields_of_configs_exist():

@@ -5,8 +5,9 @@ import pathlib
 
 import numpy as np
 import pytest
+from flax import traverse_util
 
-from leo_jax import convert
+from leo_jax import convert, weights
 from leo_jax.convert import torch_file
 from leo_jax.convert.lia import sizes_of
 from tests.goldens import lia
@@ -45,6 +46,45 @@ def test_infers_the_size(size):
         "dec.direction.weight": np.zeros((512, 20), np.float32),
     }
     assert sizes_of(names) == (size, 1.0, 20)
+
+
+def test_the_plan_of_the_original_gives_its_names_at_64_px():
+    assert lia.released_shapes(64) == {**lia.keys("gen"), **lia.keys("dis")}
+
+
+@pytest.mark.parametrize("size", [128, 256, 512])
+def test_every_size_finds_its_places(size, tmp_path, monkeypatch):
+    """Both networks of the released sizes, complete; every array holds a number of its own (and one number's memory)."""
+    written = {}
+    monkeypatch.setattr(weights, "save_model", lambda out, about, parts: written.update(parts))
+    shapes = lia.released_shapes(size)
+    numbers = {name: float(i + 1) for i, name in enumerate(shapes)}
+    found = convert.lia(
+        {
+            name: lia.BLUR if name.endswith("kernel") else np.broadcast_to(np.float32(numbers[name]), shape)
+            for name, shape in shapes.items()
+        },
+        tmp_path,
+    )
+    assert (found.size, found.discriminator) == (size, True)
+    unused = {f"gen.{name}" for name in found.unused}
+    assert all("noise.weight" in name or "to_rgb1" in name for name in unused)
+    gen, dis = (traverse_util.flatten_dict(written[part], sep="/") for part in ("animator", "discriminator"))
+    got = sorted(float(leaf.flat[0]) for leaf in (*gen.values(), *dis.values()))
+    assert got == sorted(n for name, n in numbers.items() if name not in unused and not name.endswith("kernel"))
+    for i in range(size.bit_length() - 3):
+        r = 8 << i
+        places = {
+            f"generator/up_{r}/conv/kernel": f"gen.dec.convs.{2 * i}.conv.weight",
+            f"generator/conv_{r}/bias": f"gen.dec.convs.{2 * i + 1}.activate.bias",
+            f"generator/to_flow_{r}/conv/modulation/bias": f"gen.dec.to_flows.{i}.conv.modulation.bias",
+            f"generator/to_rgb_{r}/output_bias": f"gen.dec.to_rgbs.{i}.bias",
+            f"encoder/trunk/block_{size >> i + 1}/conv2/kernel": f"gen.enc.net_app.convs.{i + 1}.conv2.1.weight",
+        }
+        for ours, theirs in places.items():
+            assert gen[ours].flat[0] == numbers[theirs], f"{ours} is not {theirs}"
+        block = f"trunk/block_{size >> i + 1}/skip/kernel"
+        assert dis[block].flat[0] == numbers[f"dis.convs.{i + 1}.skip.1.weight"], block
 
 
 def damaged(state, damage):

@@ -26,6 +26,12 @@ def record(i: int, frames: int = 5, size: int = 16, lossless: bool = True) -> re
     return records.VideoRecord(f"clip-{i:04d}", "train", 25.0, f"clip-{i:04d}.mp4", 0, frames, size, size, encoded)
 
 
+def make_still(i: int) -> list[records.VideoRecord]:
+    """A record whose frames are all the same picture, so that what is done to them can be compared."""
+    encoded = (records.encode_frame(picture(i, 32), lossless=True),) * 5
+    return [records.VideoRecord(f"still-{i}", "train", 25.0, f"still-{i}.mp4", 0, 5, 32, 32, encoded)]
+
+
 def make(i: int) -> list[records.VideoRecord]:
     """Two records for item 3, one for others."""
     return [record(i), record(i + 100)] if i == 3 else [record(i)]

@@ -53,6 +53,16 @@ def test_shapes_and_distinct_frames(source):
     assert all(s != d for batch in take([open_pairs(source)], 20) for _, s, d in drawn(batch))
 
 
+def test_both_frames_of_a_pair_get_the_same_augmentation(tmp_path):
+    """In a video that stands still they stay equal, whatever was drawn for the pair."""
+    write_dataset(tmp_path, "stills", "train", [0, 1], samples.make_still, num_shards=1, progress=False)
+    batches = take([open_pairs(open_split(tmp_path, "train"), augmentation="taichi")], 4)
+    for batch in batches:
+        np.testing.assert_array_equal(batch["source"], batch["driving"])
+    seen = np.concatenate([batch["source"] for batch in batches]).reshape(32, -1)
+    assert len(np.unique(seen, axis=0)) > 24, "two pictures 16 times each: augmentation should make most of them differ"
+
+
 def test_every_epoch_is_another_permutation(source):
     seen = [i for batch in take([open_pairs(source)], 9) for i, _, _ in drawn(batch)]
     epochs = [tuple(seen[at : at + 12]) for at in range(0, 72, 12)]

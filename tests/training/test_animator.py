@@ -1,0 +1,57 @@
+"""What the animator's training measures on held-out pairs."""
+
+import jax
+import numpy as np
+import pytest
+
+from leo_jax import api
+from leo_jax.models.animator import Animator
+from leo_jax.models.apply import apply
+from leo_jax.training.animator import make_evaluation
+from tests.tiny_model import random_params
+
+ANIMATOR = Animator(size=8, width=1 / 64, code_dim=3)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return random_params(api.shapes_of(ANIMATOR), seed=4, scale=1.0)
+
+
+@pytest.fixture(scope="module")
+def pairs(params):
+    """(source, driving, the moving region, what the animator draws): five pairs of bytes, and its images in [-1, 1]."""
+    random = np.random.default_rng(0)
+    source, driving = random.integers(0, 256, (2, 5, 8, 8, 3), np.uint8)
+    moving = random.random((5, 8, 8)) < [[[0.1]], [[0.9]], [[0.5]], [[0.0]], [[0.3]]]  # of very different sizes
+    draw = jax.jit(lambda params, x, y: apply(ANIMATOR, params, x, y).image)
+    fake = np.asarray(draw(params, *((images / 127.5 - 1).astype(np.float32) for images in (source, driving))))
+    assert np.abs(fake).max() > 1.1, "nothing is clamped"
+    return source, driving, moving, np.clip(fake, -1, 1).astype(float)
+
+
+def expected(pairs):
+    """The results from their definition: pixels lie in [0, 1] there, and a region's mean is over all its pixels."""
+    source, driving, moving, fake = pairs
+    error = np.abs((fake + 1) / 2 - driving / 255).mean(-1)
+    copy = np.abs(source / 255 - driving / 255).mean(-1)
+    whole = {"l1": error.mean(), "l1_copy": copy.mean(), "ratio": error.mean() / copy.mean()}
+    error, copy = error[moving].mean(), copy[moving].mean()
+    region = {"moving_l1": error, "moving_l1_copy": copy, "moving_ratio": error / copy}
+    return [{f"heldout/{name}": value for name, value in part.items()} for part in (whole, region)]
+
+
+def test_heldout_pairs_are_measured_by_definition(params, pairs):
+    """They come in several batches, of which the last is smaller and weighs less."""
+    source, driving, moving, _ = pairs
+    whole, region = expected(pairs)
+    state = {"generator": {"params": params}}
+    found = make_evaluation(ANIMATOR, source, driving, moving, batch_size=4)(state, ())
+    assert found == pytest.approx(whole | region, rel=1e-5)
+
+
+def test_without_a_region_whole_frames_are_measured_and_the_running_mean_if_there_is_one(params, pairs):
+    source, driving, _, _ = pairs
+    state = {"generator": {"params": jax.tree.map(np.zeros_like, params)}, "ema": params}
+    whole, _ = expected(pairs)
+    assert make_evaluation(ANIMATOR, source, driving)(state, ()) == pytest.approx(whole, rel=1e-5)
