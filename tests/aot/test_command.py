@@ -73,6 +73,18 @@ def test_no_feature_map_crosses_devices(tmp_path, topology):
 
 @TPU
 @pytest.mark.slow
+@pytest.mark.parametrize("topology", ["v5e-8", "v5e-256"])
+def test_the_papers_step_fits_and_is_not_bound_to_waste(tmp_path, topology):
+    """At full size, in some ten minutes of processor time each: TaichiHD at 256 px, 8 pairs a chip, VGG19 and discriminator."""
+    full = {"model.dtype": "bfloat16"}
+    (found,), _ = rooflines(tmp_path, f"--topology={topology}", "--per_device=8", config=full)
+    assert found["batch_size"] == 8 * found["devices"] and found["memory"]["fits"]
+    assert found["mfu_bound"] >= 0.5
+    assert local_blocks_only(found, besides=2_093_056 * 4), found["collectives"]
+
+
+@TPU
+@pytest.mark.slow
 def test_a_torn_block_would_be_seen(tmp_path):
     (found,), _ = rooflines(tmp_path, "--topology=v5e-8", "--per_device=2")
     assert not local_blocks_only(found, besides=DEMODULATED), "features of a block on four chips have to meet"
