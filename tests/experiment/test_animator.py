@@ -176,7 +176,7 @@ def test_checkpoints_of_another_config_are_refused_by_field(trained):
 def test_changes_can_be_accepted_and_are_kept(trained, tmp_path):
     data, folder = trained
     shutil.copytree(folder.parent, tmp_path / "run")
-    changed = tiny(data, l1_weight=2.0)
+    changed = tiny(data, l1_weight=2.0, steps=7)  # one in which it is learnt
     with pytest.raises(ConfigError, match="l1_weight"):
         experiment.run(changed, tmp_path / "run")
     experiment.run(changed, tmp_path / "run", accept_changes=True)

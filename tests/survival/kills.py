@@ -50,7 +50,8 @@ def config_of(folder, short=False):
     """Every network with a few checkpoints, and no pictures, which only take time."""
     config = tiny(folder, ("animator", "codes", "start") if short else ("animator", "codes", *NETWORKS, "sample"))
     config.animator.adversarial_weight = 0.0 if short else 1.0
-    config.puppets.workers = config.code_puppets.workers = 0
+    with config.unlocked():
+        config.puppets.workers = config.code_puppets.workers = 0
     config.code_puppets.update({"num_train": 12, "num_test": 3})
     config.animator.update({"steps": 24, "log_every": 1, "checkpoint_every": 4, "picture_every": 0, "heldout_pairs": 0})
     for name in NETWORKS:
