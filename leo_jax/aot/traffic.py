@@ -15,6 +15,7 @@ from leo_jax.aot import hlo
 _ARRAY = re.compile(r"\b([a-z]+\d*(?:e\d+m\d+(?:fn)?)?)\[([\d,]*)\](?:\{([^{}]*)\})?")
 _TILE, _ON_CHIP = re.compile(r"T\(([\d,]+)\)"), re.compile(r"S\([1-9]\)")
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "while", "conditional", "iota"}
+_FREE |= {"async-update"}  # what goes on since its start
 _NOTHING = ("ConcatBitcast", "AllocateBuffer", "AssumeGatherIndicesInBound")  # custom calls that move nothing
 
 
@@ -22,19 +23,23 @@ def memory_bytes(text: str) -> float:
     """Bytes of main memory that the operations of a program (`compiled.as_text()`) read and write.
 
     A fusion, like any operation, reads its operands, of those that it only slices the slices, and writes its result; what
-    is inside stays on the chip. Loops count as often as they run; of unknown length, once.
+    is inside stays on the chip. An asynchronous computation moves what its operations do. Loops count as often as they run;
+    of unknown length, once.
     """
     bodies, entry = hlo.bodies(text)
     times = hlo.times(bodies, entry, through=hlo.RUNS)
-    total = 0.0
-    for name, lines in bodies.items():
-        found = hlo.instructions(lines) if times[name] else []
-        sizes = {one.name: _size(one.shape) for one in found}
-        for one in found:
-            if one.kind in _FREE or one.kind.endswith("-done") or any(call in one.rest for call in _NOTHING):
-                continue
-            total += times[name] * _moved(one, [sizes.get(operand, 0) for operand in one.operands], bodies)
-    return total
+    return float(sum(times[name] * _moved_in(lines, bodies) for name, lines in bodies.items() if times[name]))
+
+
+def _moved_in(lines: Sequence[str], bodies: dict[str, list[str]]) -> int:
+    found = hlo.instructions(lines)
+    sizes = {one.name: _size(one.shape) for one in found}
+    moving = (
+        one
+        for one in found
+        if not (one.kind in _FREE or one.kind.endswith("-done") or any(call in one.rest for call in _NOTHING))
+    )
+    return sum(_moved(one, [sizes.get(operand, 0) for operand in one.operands], bodies) for one in moving)
 
 
 def _moved(one: hlo.Instruction, operands: Sequence[int], bodies: dict[str, list[str]]) -> int:
@@ -43,7 +48,11 @@ def _moved(one: hlo.Instruction, operands: Sequence[int], bodies: dict[str, list
     if one.kind == "slice-start":  # ((source), destination, context)
         destination = one.shape[one.shape.index("), ") + 3 :].rsplit(", ", 1)[0]
         return _size(destination) + (_size(destination, everywhere=True) if any(operands) else 0)
-    called = re.search(r"calls=%?([\w.\-]+)", one.rest) if one.kind == "fusion" else None
+    if one.kind in ("slice", "dynamic-slice"):
+        return _size(one.shape) + (_size(one.shape, everywhere=True) if any(operands) else 0)
+    called = re.search(r"calls=%?([\w.\-]+)", one.rest) if one.kind in ("fusion", "async-start") else None
+    if called and one.kind == "async-start":
+        return _moved_in(bodies.get(called[1], []), bodies)
     slices = _sliced(hlo.instructions(bodies.get(called[1], []))) if called else {}
     return _size(one.shape) + sum(min(size, slices.get(i, size)) for i, size in enumerate(operands))
 

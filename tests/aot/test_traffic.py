@@ -48,6 +48,31 @@ def test_a_sliced_copy_reads_its_slice():
     assert memory_bytes(text) == 16 * 128 * 4
 
 
+def test_an_asynchronous_computation_moves_what_its_operations_do():
+    """libtpu copies slices of several arrays into on-chip memory by one: both slices are read, and what goes on moves no more."""
+    inner = "\n".join(
+        (
+            "%two (a: f32[64,128], b: f32[32,128]) -> (f32[16,128], f32[8,128]) {",
+            "  %a = f32[64,128]{1,0:T(8,128)} parameter(0)",
+            "  %b = f32[32,128]{1,0:T(8,128)} parameter(1)",
+            "  %c = f32[16,128]{1,0:T(8,128)S(1)} slice(%a), slice={[0:16]}",
+            "  %d = f32[8,128]{1,0:T(8,128)S(1)} slice(%b), slice={[0:8]}",
+            "  ROOT %e = (f32[16,128]{1,0:T(8,128)S(1)}, f32[8,128]{1,0:T(8,128)S(1)}) tuple(%c, %d)",
+            "}",
+        )
+    )
+    kind = "((f32[64,128]{1,0:T(8,128)}, f32[32,128]{1,0:T(8,128)}), (f32[16,128]{1,0:S(1)}, f32[8,128]{1,0:S(1)}), s32[]{:S(2)})"
+    text = program(
+        "%p = f32[64,128]{1,0:T(8,128)} parameter(0)",
+        "%q = f32[32,128]{1,0:T(8,128)} parameter(1)",
+        f"%start = {kind} async-start(%p, %q), calls=%two",
+        f"%on = {kind} async-update(%start)",
+        "ROOT %near = (f32[16,128]{1,0:S(1)}, f32[8,128]{1,0:S(1)}) async-done(%on)",
+        computations=inner,
+    )
+    assert memory_bytes(text) == (16 + 8) * 128 * 4
+
+
 def test_whole_tiles_are_moved():
     """Channels that are a tile's lanes take 128; the order of axes in memory decides which are."""
     for layout, elements in (
