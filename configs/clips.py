@@ -39,11 +39,10 @@ def get_config() -> ConfigDict:
         section = config[name]
         section.update({"steps": steps, "batch_size": 32, "learning_rate": 5e-4, "ema_decay": 0.999})
         section.update({"picture_every": 1000, "checkpoint_every": 1000, "heldout": 256})
-        section.update({"prediction": "velocity", "bound": 1.0 if name == "first_frame" else 3.0})
         if name == "start":
             section.update({"batch_size": 256, "width": 256})
         else:
             section.update({"width": 64, "num_blocks": 1})
-    config.motion.multipliers = config.transition.multipliers = (1, 2, 2, 2)
-    config.first_frame.schedule = "cosine"  # its multipliers are those of the size
+    config.motion.multipliers = config.transition.multipliers = (1, 2, 2, 2)  # first_frame's are those of the size
+    common.predict_velocity(config)
     return config

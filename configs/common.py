@@ -45,6 +45,13 @@ def unet(section: ConfigDict, multipliers: tuple[int, ...], attention: tuple[int
     section.remat = False  # computes blocks again in the backward pass: less memory, a third more work
 
 
+def predict_velocity(config: ConfigDict) -> None:
+    """What serves denoisers that are small, or trained for hours: ours, docs/training.md ("Small denoisers") says why."""
+    for name in ("motion", "start", "transition", "first_frame"):
+        config[name].update({"prediction": "velocity", "bound": 1.0 if name == "first_frame" else 3.0})
+    config.first_frame.schedule = "cosine"  # heads and limbs come sooner
+
+
 def get_config() -> ConfigDict:
     """The faithful training at 256 px, without a data set; locked, so that a field's misspelt name is an error."""
     config = ConfigDict()

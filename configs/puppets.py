@@ -63,13 +63,13 @@ def small_denoisers(config: ConfigDict) -> None:
         section = config[name]
         section.update({"steps": steps[name], "batch_size": 32, "learning_rate": 1e-3, "warmup": 100})
         section.update({"ema_decay": 0.998, "log_every": 50, "picture_every": 500, "checkpoint_every": 500})
-        section.update({"heldout": 256, "prediction": "velocity", "bound": 1.0 if name == "first_frame" else 3.0})
+        section.heldout = 256
         if name != "start":
             section.update({"width": 48, "multipliers": (1, 2, 2), "num_blocks": 1, "attention": (4,)})
             section.update({"num_heads": 2, "groups": 8})
     config.start.update({"batch_size": 256, "width": 256, "num_blocks": 3, "time_width": 64})
-    # Heads and limbs come sooner by the cosine schedule, and everything by many small batches.
-    config.first_frame.update({"batch_size": 4, "width": 32, "schedule": "cosine"})
+    config.first_frame.update({"batch_size": 4, "width": 32})  # everything comes sooner by many small batches
+    common.predict_velocity(config)
     config.sample.update({"num": 2, "long_frames": 192, "steps": 25})
 
 
