@@ -18,7 +18,7 @@ from leo_jax.models.frozen.vgg19 import VGG19
 from leo_jax.models.generator import Frames
 from leo_jax.training import pictures
 from leo_jax.training.accumulation import averaged
-from leo_jax.training.state import Metrics, PyTree, Task, to_host
+from leo_jax.training.state import Metrics, PyTree, Task, spread, to_host, whole
 from leo_jax.training.updates import check_falloff, falling, running_mean, updated
 
 Batch = Mapping[str, Array]
@@ -247,14 +247,16 @@ def make_evaluation(
         batch_size: pairs at a time.
 
     Returns:
-        (state, frozen) → {'heldout/l1', 'heldout/l1_copy', 'heldout/ratio'} and, with `moving`, the same of that region.
+        (state, frozen) → {'heldout/l1', 'heldout/l1_copy', 'heldout/ratio'} and, with `moving`, the same of that region. The
+        devices of the mesh that is set share the pairs.
     """
     moving_ = np.ones(source.shape[:3], bool) if moving is None else moving
 
     @jax.jit
     def sums(params: PyTree, source: Array, driving: Array, moving: Array) -> Float[Array, "4"]:
+        source, driving, moving = spread((source, driving, moving))
         x, real = to_float(source), to_float(driving)
-        fake = jnp.clip(apply(animator, params, x, real).image, -1, 1)
+        fake = jnp.clip(apply(animator, whole(params), x, real).image, -1, 1)
         error, copy = (jnp.mean(jnp.abs(y - real), axis=-1) / 2 for y in (fake, x))
         return jnp.stack([jnp.sum(v) for v in (error, copy, jnp.where(moving, error, 0), jnp.where(moving, copy, 0))])
 

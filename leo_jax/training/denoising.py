@@ -13,7 +13,7 @@ from leo_jax import denoisers
 from leo_jax.denoisers import Denoiser, Statistics
 from leo_jax.training.accumulation import averaged
 from leo_jax.training.animator import to_float
-from leo_jax.training.state import Metrics, PyTree, Task, to_host
+from leo_jax.training.state import Metrics, PyTree, Task, spread, to_host, whole
 from leo_jax.training.updates import adam, check_falloff, falling, running_mean, updated, updates_made
 
 Batch = Mapping[str, Array]
@@ -98,13 +98,13 @@ def make_evaluation(
         batch_size: examples at a time.
 
     Returns:
-        (state, frozen) → {'heldout/loss'}.
+        (state, frozen) → {'heldout/loss'}. The devices of the mesh that is set share the examples.
     """
     number = len(examples["codes"])
 
     @jax.jit
     def losses(params: PyTree, frozen: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
-        return denoiser.loss(params, prepared(frozen, batch), key)
+        return denoiser.loss(whole(params), prepared(frozen, spread(batch)), key)
 
     def evaluate(state: PyTree, frozen: PyTree) -> dict[str, float]:
         total = 0.0

@@ -144,7 +144,8 @@ def fit(
                         log.picture(done, task.name, np.asarray(task.picture(state, frozen, examples)))
                     if done % checkpoint_every == 0 or last:
                         meter.finish()
-                        results = dict(task.evaluate(state, frozen)) if task.evaluate else {}
+                        with jax.set_mesh(mesh):
+                            results = dict(task.evaluate(state, frozen)) if task.evaluate else {}
                         log.results(done, results)
                         save(done, results)
             checkpoints.wait()

@@ -162,6 +162,17 @@ def whole(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
 
 
+def spread(batch: PyTree) -> PyTree:
+    """The same arrays, cut along the leading axis over all devices of the mesh that is set (`jax.set_mesh`), where it is traced.
+
+    For arrays that every process holds whole: each device then works on its part. Sizes need not divide. Without a mesh it
+    does nothing.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return batch
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec(("data", "fsdp"))), batch)
+
+
 def _gathered(state: PyTree) -> PyTree:
     """The state with what lies under a key 'params' whole, and the rest where it lies."""
     under = lambda path: any(getattr(part, "key", None) == "params" for part in path)

@@ -21,7 +21,7 @@ from leo_jax.models.unet import UNet
 from leo_jax.training import animator as adversarial
 from leo_jax.training import denoising
 from leo_jax.training.loop import fit
-from leo_jax.training.state import compiled_step, init_state, make_mesh, place_batch, root_key, to_host
+from leo_jax.training.state import compiled_step, init_state, make_mesh, place_batch, root_key, spread, to_host
 
 STEPS, BATCH, SIZE = 20, 16, 8
 # Adam with eps 1e-8 divides a first gradient by its own size, rounding error and all. With this eps it is about SGD; at this
@@ -47,17 +47,28 @@ def adversarial_batch(number):
     return {name: rng.integers(0, 256, (BATCH, SIZE, SIZE, 3), np.uint8) for name in ("source", "driving")}
 
 
-def denoising_task(accumulate=1):
-    """The motion model on sequences of codes (b, 8, 4)."""
+def motion():
+    """The motion model of sequences of codes (b, 8, 4)."""
     network = {"width": 32, "multipliers": (1,), "num_blocks": 1, "attention": (1,), "num_heads": 2, "groups": 8}
-    denoiser = Motion(UNet(out_channels=4, **network), length=8)
+    return Motion(UNet(out_channels=4, **network), length=8)
+
+
+def denoising_task(accumulate=1):
     statistics = Statistics(np.zeros(4, np.float32), np.ones(4, np.float32))
     settings = denoising.Settings(learning_rate=1e-3, warmup=10, ema_decay=0.9, accumulate=accumulate)
-    return denoising.make_task(denoiser, statistics, settings)
+    return denoising.make_task(motion(), statistics, settings)
 
 
 def denoising_batch(number):
     return {"codes": np.random.default_rng(number).normal(size=(BATCH, 8, 4)).astype(np.float32)}
+
+
+def evaluation(name):
+    """The task's held-out measure, of a number of examples that neither devices nor batches divide."""
+    held = {key: array[:13] for key, array in TASKS[name][1](99).items()}
+    if name == "adversarial":
+        return adversarial.make_evaluation(Animator(SIZE, 1 / 16, 4), held["source"], held["driving"], batch_size=8)
+    return denoising.make_evaluation(motion(), held, seed=0, batch_size=8)
 
 
 TASKS = {"adversarial": (adversarial_task, adversarial_batch), "denoising": (denoising_task, denoising_batch)}
@@ -88,6 +99,9 @@ def train(name, mesh, change=lambda state: state, **options):
         if number == 0:
             found["first"] = parameters(state)
     metrics = {f"metric/{name}": np.asarray([row[name] for row in rows]) for name in rows[0]}
+    with jax.set_mesh(mesh):
+        metrics |= {f"metric/{key}": value for key, value in evaluation(name)(state, task.frozen).items()}
+        found["share"] = jax.jit(spread)(np.zeros(BATCH)).addressable_shards[0].data.size
     return {**found, "last": parameters(state), **metrics}
 
 

@@ -83,6 +83,15 @@ def test_devices_and_parts_change_nothing(trained):
     compare_all(trained, RUNS)
 
 
+def test_heldout_measures_are_shared_out(trained):
+    """Their values are among the metrics that are compared; here, that each device takes its part of the examples."""
+    shares = {run: int(np.load(trained / f"{run}.npz")["share"]) for run in RUNS}
+    assert {run: share for run, share in shares.items() if ":1x1" in run} == {
+        f"{task}:1x1": 16 for task in devices.TASKS
+    }
+    assert all(share == 2 for run, share in shares.items() if ":1x1" not in run)
+
+
 def two_processes(folder, runs):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
