@@ -1,6 +1,8 @@
-"""Finding config files that a command names."""
+"""Finding config files that a command names, and reading its flags."""
 
+import os
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +16,25 @@ def found_or_exit(arguments: Sequence[str]) -> list[str]:
         return with_config_found(arguments)
     except FileNotFoundError as error:
         sys.exit(f"error: {error}")
+
+
+def parsed_or_exit(arguments: Sequence[str]) -> list[str]:
+    """Sets the flags; what is wrong with them or with the config's file becomes one line."""
+    from absl import flags
+
+    try:
+        return flags.FLAGS(arguments)
+    except (flags.Error, AttributeError) as error:
+        if os.environ.get("LEO_TRACEBACK"):
+            raise
+        if isinstance(error, AttributeError):
+            if isinstance(error.args[0], KeyError):  # ConfigDict's, of a field it lacks
+                field = " ".join(str(error.args[0].args[0]).split())
+                field = re.sub(r'Key "(\w+)" does not exist .*?(?=Did you mean|$)', r"'\1' ", field)  # lists all fields
+                sys.exit(f"error: the config has no field {field}")
+            sys.exit(f"error: the config's file cannot be run: {error} (LEO_TRACEBACK=1 shows where)")
+        said = str(error).strip().splitlines()
+        sys.exit(f"error: {said[-1 if any('Traceback' in line for line in said) else 0]}")
 
 
 def with_config_found(arguments: Sequence[str]) -> list[str]:

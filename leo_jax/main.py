@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from leo_jax import hugepages, peers, processes
-from leo_jax.config_files import DEFAULT, found_or_exit
+from leo_jax.config_files import DEFAULT, found_or_exit, parsed_or_exit
 
 PATIENCE = 900  # seconds in which all processes have to be there: hosts fetch images and install at their own pace
 
@@ -97,28 +96,11 @@ def join_others() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def parse(arguments: Sequence[str]) -> list[str]:
-    """Sets the flags; what is wrong with them or with the config's file becomes one line."""
-    try:
-        return flags.FLAGS(arguments)
-    except (flags.Error, AttributeError) as error:
-        if os.environ.get("LEO_TRACEBACK"):
-            raise
-        if isinstance(error, AttributeError):
-            if isinstance(error.args[0], KeyError):  # ConfigDict's, of a field it lacks
-                field = " ".join(str(error.args[0].args[0]).split())
-                field = re.sub(r'Key "(\w+)" does not exist .*?(?=Did you mean|$)', r"'\1' ", field)  # lists all fields
-                sys.exit(f"error: the config has no field {field}")
-            sys.exit(f"error: the config's file cannot be run: {error} (LEO_TRACEBACK=1 shows where)")
-        said = str(error).strip().splitlines()
-        sys.exit(f"error: {said[-1 if any('Traceback' in line for line in said) else 0]}")
-
-
 def start(arguments: Sequence[str]) -> None:
     """Parses `arguments` (the program's name first) and runs; ends the process."""
     arguments = found_or_exit(arguments)
     arguments.insert(1, "--verbosity=-1")  # warnings only: Orbax tells forty lines a checkpoint; a later one wins
-    app.run(main, argv=arguments, flags_parser=parse)
+    app.run(main, argv=arguments, flags_parser=parsed_or_exit)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from leo_jax import files
-from leo_jax.config_files import found_or_exit
+from leo_jax.config_files import found_or_exit, parsed_or_exit
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, with FILE:STRING for its variants.")
 _STAGE: Any = flags.DEFINE_list("stage", ["animator"], "Stages, separated by commas.")
@@ -109,4 +109,4 @@ def start(arguments: Sequence[str]) -> None:
     """Parses `arguments` (the program's name first) and runs; ends the process. JAX must not have been used before."""
     arguments = found_or_exit(arguments)
     arguments.insert(1, "--verbosity=-1")
-    app.run(main, argv=arguments)
+    app.run(main, argv=arguments, flags_parser=parsed_or_exit)

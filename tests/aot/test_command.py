@@ -144,3 +144,6 @@ def test_what_cannot_be_is_one_clear_line(tmp_path):
     assert "Traceback" not in done.stderr
     done = run("--topology=v5e-4", "--stage=dancing")
     assert done.returncode == 1 and re.search(r"^error: (stage 'dancing'|compiling for)", done.stderr, re.MULTILINE)
+    for wrong in ("--topolgy=v5e-8", "--config.model.siz=64"):
+        done = run(wrong)
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
