@@ -8,11 +8,24 @@ import re
 import shutil
 import tempfile
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\..+)?")
 _URL = re.compile(r"[a-z][a-z0-9+]*:/")  # pathlib makes one slash of two
 PathLike = str | os.PathLike[str]
+# What NumPy raises on a file that is no array, or a damaged one, besides OSError.
+NO_ARRAYS = (
+    ValueError,
+    EOFError,
+    KeyError,
+    IndexError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ DIGITS = {
     "mkr": 4,
     "aed": 4,
 }
+PARTS = {"metrics": dict, "protocol": dict, "real": dict, "fake": dict, "warnings": list, "weights": dict}
 SAMPLE_MS = 120  # of a frame in the page: a protocol knows spacings, not seconds
 
 
@@ -64,6 +65,8 @@ def load(path: files.PathLike) -> dict[str, Any]:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(result, dict) or result.get("format") != FORMAT:
         raise ValueError(f"{path} is no result of `leo evaluate`")
+    if missing := [name for name, kind in PARTS.items() if not isinstance(result.get(name), kind)]:
+        raise ValueError(f"{path} is no whole result of `leo evaluate`: it lacks {', '.join(missing)}")
     return result
 
 
@@ -177,7 +180,7 @@ def compare(
     for row in reported:
         cells = [_number(name, *row.values[name]) if name in row.values else "" for name in metrics]
         system = row.system if dataset else f"{row.system}: {row.dataset}"
-        rows.append([system, *cells, str(words.USUAL) if row.protocol else "", row.protocol or "not stated"])
+        rows.append([system, *cells, row.clips, row.protocol or "not stated"])
     return _without_empty_columns(rows), _doubts(results) + _doubts_of_the_paper(results, reported)
 
 
@@ -194,16 +197,16 @@ def write_comparison(
     ]
     remembered = {found.get("dataset") for found in results}
     dataset = dataset or (remembered.pop() if len(remembered) == 1 else None)
-    rows, notes = compare(labelled, dataset)
-    text = (
-        "\n".join([*pages.rows_to_markdown(rows), "", *(f"- **Not comparable:** {note}" for note in notes)]).rstrip()
-        + "\n"
-    )
+    rows, doubts = compare(labelled, dataset)
+    notes = [("Not comparable", note) for note in doubts]
+    notes += [(f"Of {label}", warning) for label, found in labelled for warning in found["warnings"]]
+    lines = [*pages.rows_to_markdown(rows), "", *(f"- **{kind}:** {note}" for kind, note in notes)]
+    text = "\n".join(lines).rstrip() + "\n"
     if out is not None:
         suffix = pathlib.Path(out).suffix
         if suffix not in (".md", ".html"):
             raise ValueError(f"--out={out}: a comparison is written as .md or .html")
-        items = "".join(f"<li class=warning>Not comparable: {html.escape(note)}</li>" for note in notes)
+        items = "".join(f"<li class=warning>{html.escape(f'{kind}: {note}')}</li>" for kind, note in notes)
         title = f"Comparison: {dataset}" if dataset else "Comparison"
         body = [f"<h1>{title}</h1>", pages.rows_to_html(rows), f"<ul>{items}</ul>"]
         files.check_writable(out)
@@ -236,8 +239,21 @@ def _doubts(results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
             )
         if other["real"]["fingerprint"] != first["real"]["fingerprint"]:
             notes.append(f"{label} and {first_label} were compared with different real videos")
-        if other["weights"] != first["weights"] and set(other["weights"]) == set(first["weights"]):
+        for what, key in (
+            ("spacing", "stride"),
+            ("value range", "value_range"),
+            ("list of left-out videos", "skipped"),
+        ):
+            if other["real"].get(key) != first["real"].get(key):
+                notes.append(f"{label} and {first_label} have real videos with another {what}")
+        if any(
+            other["weights"][name] != first["weights"][name] for name in set(other["weights"]) & set(first["weights"])
+        ):
             notes.append(f"{label} and {first_label} were scored by networks with different weights")
+        for name in set(other["metrics"]) & set(first["metrics"]):
+            networks = [result["metrics"][name].get("network") for result in (first, other)]
+            if networks[0] != networks[1] and other["weights"] == first["weights"]:
+                notes.append(f"{name.upper()} of {label} and {first_label} is of features that were taken differently")
         for name in ("fvd", "kvd"):
             pair = [result["metrics"].get(name) for result in (first, other)]
             if all(pair) and _count(pair[0]) != _count(pair[1]):
@@ -256,9 +272,14 @@ def _doubts_of_the_paper(
     notes = []
     for label, result in results:
         ways = [] if result["protocol"]["name"] in protocols or not protocols else [f"under {', '.join(protocols)}"]
-        counts = {_count(result["metrics"][name]) for name in ("fvd", "kvd") if name in result["metrics"]}
-        if protocols and (counts := counts - {str(words.USUAL)}):
-            ways.append(f"of {words.USUAL} clips a side, not {', '.join(sorted(counts))}")
+        entries = [result["metrics"][name] for name in words.DISTANCES if name in result["metrics"]]
+        sides = ("clips_fake",) if any(row.few for row in reported) else ("clips_real", "clips_fake")
+        counts = {
+            _count(entry) for entry in entries if any(entry.get(side, words.USUAL) != words.USUAL for side in sides)
+        }
+        if protocols and counts:
+            what = f"{words.USUAL} generated clips" if len(sides) == 1 else f"{words.USUAL} clips a side"
+            ways.append(f"of {what}, not {', '.join(sorted(counts))}")
         if ways:
             notes.append(f"the paper's figures are {' and '.join(ways)}, unlike those of {label}")
     return notes

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +30,7 @@ def load_tree(path: files.PathLike) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             flat = {name: file[name] for name in file.files}
-    except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except files.NO_ARRAYS as error:
         why = (
             "it holds no plain arrays" if "allow_pickle" in str(error) else error
         )  # NumPy would suggest to unpickle it
@@ -78,6 +77,8 @@ def load_frozen(
         params = load_tree(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no {kind} weights at {path}. {where}") from error
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} holds no converted {kind} weights ({error}). {where}") from error
     check_tree(params, expected, what=f"{path} as {network}")
     return params
 

@@ -111,20 +111,57 @@ def changed(**fields):
 def test_unlike_results_are_marked():
     fewer = copy.deepcopy(RESULT["metrics"])
     fewer["fvd"]["clips_fake"] = 500
+    unit = copy.deepcopy(RESULT["metrics"])
+    unit["acd-body"]["network"] = "unit vectors"
     others = [
         ("spaced", changed(protocol={"name": "digan", "in_words": ""})),
         ("elsewhere", changed(real={**RESULT["real"], "fingerprint": "other"})),
         ("rescored", changed(weights={"i3d": "b" * 64})),
         ("fewer", changed(metrics=fewer)),
         ("alike", changed(label="x", seed=9)),
+        ("coarse", changed(real={**RESULT["real"], "stride": 2})),
+        ("shifted", changed(real={**RESULT["real"], "value_range": "-1,1 (stated)"})),
+        ("without", changed(real={**RESULT["real"], "skipped": [["7.mp4", "damaged"]]})),
+        ("one more", changed(weights={"i3d": "b" * 64, "face": "c" * 64})),
+        ("unit", changed(metrics=unit)),
     ]
     _, notes = report.compare([("ours", RESULT), *others])
-    assert len(notes) == 6
-    for note, (label, _) in zip(notes, [*others[:4], others[0], others[3]], strict=True):
+    of_results = ["spaced", "elsewhere", "rescored", "fewer", "coarse", "shifted", "without", "one more", "unit"]
+    assert len(notes) == len(of_results) + 2
+    for note, label in zip(notes, [*of_results, "spaced", "fewer"], strict=True):
         assert label in note
     assert "2048 / 500" in notes[3]
+    notes = notes[5:]
     assert notes[4] == "the paper's figures are under digan-taichi, unlike those of spaced"
     assert notes[5] == "the paper's figures are of 2048 clips a side, not 2048 / 500, unlike those of fewer"
+
+
+def test_the_papers_faceforensics_has_fewer_real_videos():
+    """1000: StyleGAN-V's protocol takes one clip of each, and 2048 generated ones."""
+    metrics = {"fvd": {"value": 40.0, "clips_real": 704, "clips_fake": 2048}}
+    ours = changed(metrics=metrics, protocol={"name": "styleganv-16f", "in_words": ""})
+    rows, notes = report.compare([("ours", ours)], "faceforensics")
+    assert notes == [] and {row[-2] for row in rows[2:]} == {"all / 2048"}
+    metrics["fvd"]["clips_fake"] = 64
+    assert report.compare([("ours", ours)], "faceforensics")[1] == [
+        "the paper's figures are of 2048 generated clips, not 704 / 64, unlike those of ours"
+    ]
+    assert "of 2048 clips a side, not 704 / 64" in report.compare([("ours", ours)], "celebvhq")[1][0]
+
+
+def test_comparisons_carry_the_results_own_warnings(tmp_path):
+    report.write(Evaluation(changed(label="packed", warnings=["lossy <compression>"]), {}), tmp_path / "a.json")
+    report.write(Evaluation(changed(label="plain", warnings=[]), {}), tmp_path / "b.json")
+    text = report.write_comparison([tmp_path / "a.json", tmp_path / "b.json"], tmp_path / "t.html", "taichi128")
+    assert "- **Of packed:** lossy <compression>" in text and "Of plain" not in text
+    assert "Of packed: lossy &lt;compression&gt;" in (tmp_path / "t.html").read_text()
+
+
+@pytest.mark.parametrize("part", ["protocol", "metrics", "real", "warnings"])
+def test_half_a_result_is_named(tmp_path, part):
+    (tmp_path / "a.json").write_text(json.dumps({**RESULT, part: None}))
+    with pytest.raises(ValueError, match=rf"a.json is no whole result of `leo evaluate`: it lacks {part}"):
+        report.write_comparison([tmp_path / "a.json"])
 
 
 def test_comparison_files(tmp_path):

@@ -141,6 +141,32 @@ class TestBadFiles:
         with pytest.raises(BadVideo):
             list(video.read_frames(path, start=0, end=60))
 
+    @pytest.mark.parametrize("suffix", ["gif", "mkv", "webm"])
+    @pytest.mark.parametrize("damage", ["cut", "overwritten"])
+    def test_what_ffmpeg_reads_on_from(self, tmp_path, suffix, damage):
+        """It says nothing of frames that are lost; the file's own header does."""
+        rng = np.random.default_rng(0)
+        noise = [rng.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(40)]
+        path = encode(tmp_path / f"bad.{suffix}", noise)
+        assert video.probe(path).frames == 40
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        if damage == "cut":
+            del content[-len(content) // 8 :]
+        else:
+            content[middle : middle + len(content) // 4] = b"U" * (len(content) // 4)
+        path.write_bytes(content)
+        with pytest.raises(BadVideo, match=r"bad\..*(cut short or damaged|cannot be decoded)"):
+            video.probe(path)
+
+    def test_gif_without_durations(self, tmp_path):
+        """FFmpeg takes all its frames for one."""
+        rng = np.random.default_rng(0)
+        first, *rest = [Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)) for _ in range(5)]
+        first.save(tmp_path / "still.gif", save_all=True, append_images=rest)
+        with pytest.raises(BadVideo, match=r"5 frames are there, 1 can be read: save it again, with a duration"):
+            video.probe(tmp_path / "still.gif")
+
     def test_sound_only(self, tmp_path):
         with av.open(str(tmp_path / "song.mp4"), "w") as container:
             list(add_tone(container, "aac", 1.0))

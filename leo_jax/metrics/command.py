@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from leo_jax.data import storage
 from leo_jax.files import PathLike
 from leo_jax.metrics import generated, paper, reconstruction, videos, words
 from leo_jax.metrics.evaluate import FORMAT, METRICS, NEEDS, Evaluation, Settings, evaluate
@@ -80,14 +81,16 @@ def run(
                 f"{', '.join(of_keypoints)} compare keypoint files: give --real_keypoints and --fake_keypoints"
             )
         measured = _of_keypoints(of_keypoints, *keypoints)
+        read = {side: _keypoint_file(path) for side, path in zip(("real", "fake"), keypoints, strict=True)}
         if not of_videos:
-            return Evaluation(_keypoints_alone(measured, keypoints, label, dataset, settings), {})
+            return Evaluation(_keypoints_alone(measured, read, label, dataset, settings), {})
     if real is None or fake is None:
         missing = [name for name, side in (("--real", real), ("--fake", fake)) if side is None]
         raise ValueError(f"{', '.join(of_videos)} compare videos: give {' and '.join(missing)} too")
     loaded = {name: load_weights(name, files.get(name)) for name in sorted({NEEDS[m] for m in of_videos if m in NEEDS})}
     first = open_side(real, "real", used, settings.on_bad)
-    if load_model is not None and (generated.is_model(fake.path) or not pathlib.Path(fake.path).exists()):
+    stored = storage.is_remote(str(fake.path)) or pathlib.Path(fake.path).exists()
+    if load_model is not None and (generated.is_model(fake.path) or not stored):
         first, second = open_model(fake, first, used, of_videos, load_model, choices, settings.seed)
     elif choices not in (None, generated.Choices()):
         raise ValueError(
@@ -104,6 +107,8 @@ def run(
         raise BadVideo(error.name, f"{error.reason}; {videos.LEAVE_OUT}") from error
     result = {**evaluation.result, "label": label, "dataset": dataset}
     result["metrics"] = {**result["metrics"], **measured}
+    if of_keypoints:
+        result["keypoints"] = read
     return dataclasses.replace(evaluation, result=result)
 
 
@@ -199,12 +204,16 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _keypoints_alone(measured, keypoints, label, dataset, settings: Settings) -> dict[str, Any]:
+def _keypoint_file(path: PathLike) -> dict[str, Any]:
+    return {"where": str(path), "fingerprint": videos.fingerprint(pathlib.Path(path))}
+
+
+def _keypoints_alone(measured, read: Mapping[str, Any], label, dataset, settings: Settings) -> dict[str, Any]:
     """A result of keypoints, which have no videos behind them."""
-    sides = [{"where": str(p), "fingerprint": videos.fingerprint(pathlib.Path(p)), "skipped": []} for p in keypoints]
+    sides = {name: {**told, "skipped": []} for name, told in read.items()}
     return {
         "format": FORMAT, "metrics": measured, "label": label, "dataset": dataset,
         "protocol": {"name": "pose-evaluation", "in_words": "keypoints and features as a detector gave them, frame by frame"},
-        "real": sides[0], "fake": sides[1], "warnings": [], "seed": settings.seed, "weights": {},
+        **sides, "warnings": [], "seed": settings.seed, "weights": {},
         "versions": words.versions(), "seconds": 0.0,
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """One evaluation: two sets of videos, a protocol, and every choice and doubt beside the numbers."""
 
+import collections
 import dataclasses
 import itertools
 import pathlib
@@ -16,7 +17,7 @@ from leo_jax.metrics.frechet import frechet_distance
 from leo_jax.metrics.kernel import kernel_distance
 from leo_jax.metrics.paired import PAIRED
 from leo_jax.metrics.protocols import Protocol
-from leo_jax.metrics.video_set import VideoSet
+from leo_jax.metrics.video_set import Video, VideoSet
 from leo_jax.metrics.words import DISTANCES
 from leo_jax.progress import Bar, progress_bar
 from leo_jax.video import BadVideo
@@ -94,6 +95,7 @@ class _Side:
                 "(--skip_bad)",
             )
         self.draws = clips.draws(len(self.clips), protocol, settings.seed, name)
+        self.compared = len(self.draws[0])  # by a trial; fewer where videos turn out to be unreadable
 
     def extract(self, networks: Mapping[str, tuple[features.Network, int | None]]) -> dict[str, features.Features]:
         """Features by each network, of the clips that the trials (the first so many of them) take."""
@@ -108,6 +110,7 @@ class _Side:
                 cache=self.settings.cache, on_bad=self.settings.on_bad, progress=bar.update,
             )  # fmt: skip
         self.skipped += [entry for entry in found[0].skipped if entry not in self.skipped]
+        self.compared = len(self.trial(0, found[0]))
         return dict(zip(wanted, found, strict=True))
 
     def trial(self, number: int, found: features.Features) -> np.ndarray:
@@ -129,7 +132,7 @@ class _Side:
     def describe(self) -> dict[str, Any]:
         """What a result says of this side."""
         told = words.describe(self.videos)
-        told |= {"clips": len(self.clips), "clips_compared": len(self.draws[0])}
+        told |= {"clips": len(self.clips), "clips_compared": self.compared}
         return told | {"skipped": [*told["skipped"], *map(list, self.skipped)]}
 
 
@@ -171,6 +174,7 @@ def evaluate(
     if by_videos:
         found |= paired.measure(real, fake, by_videos, weights, left_out, progress=settings.progress)
     described = {s.name: s.describe() for s in sides} or {"real": words.describe(real), "fake": words.describe(fake)}
+    used = {side.name: side.videos for side in sides} or {"real": real, "fake": fake}
     known = described["fake"]["skipped"]
     known += [list(entry) for entry in dict.fromkeys(left_out or []) if list(entry) not in known]
     result = {
@@ -180,7 +184,7 @@ def evaluate(
         **described,
         "warnings": [
             *warnings,
-            *words.warnings_of_files(real, fake, {k: len(v["skipped"]) for k, v in described.items()}),
+            *words.warnings_of_files(used["real"], used["fake"], {k: len(v["skipped"]) for k, v in described.items()}),
         ],
         "seed": settings.seed,
         "error_bars": {"bootstrap_draws": settings.bootstrap, "floor_draws": settings.floor},
@@ -205,15 +209,8 @@ def _by_clips(
     """Both sides' clips, and the metrics that compare clips."""
     if settings.cache is not None:
         files.check_writable(pathlib.Path(settings.cache) / "features")  # before hours of work
-    mixed = real.sizes != fake.sizes or (len(real.sizes) > 1 and settings.on_bad != "skip")
-    if protocol.resolution is None and mixed:
-        size = lambda video: f"{video.height}x{video.width}"
-        one = real.videos[0]
-        side, odd = next((s, v) for s in (real, fake) for v in s.videos if size(v) != size(one))
-        raise ValueError(
-            f"{one.name} of {real.where} has {size(one)} px, {odd.name} of {side.where} {size(odd)}, and {protocol.name} does "
-            "not resize: bring all to one size, or override its resolution, as in --override resolution=128"
-        )
+    if protocol.resolution is None:
+        real, fake = _of_one_size(real, fake, protocol, settings)
     first, second = (_Side(name, side, protocol, settings) for name, side in (("real", real), ("fake", fake)))
     networks: dict[str, tuple[features.Network, int | None]] = {}  # and how many trials' clips they are shown
     distances = [m for m in DISTANCES if m in metrics]
@@ -227,6 +224,38 @@ def _by_clips(
     for metric in (name for name in networks if name != "I3D"):
         found[metric] = _content(x[metric], y[metric], networks[metric][0])
     return [first, second], found
+
+
+def _of_one_size(real: VideoSet, fake: VideoSet, protocol: Protocol, settings: Settings) -> tuple[VideoSet, VideoSet]:
+    """Both sides, for a protocol that does not resize: as they are, or without the videos of other sizes than most have.
+
+    Raises ValueError, naming two that differ, unless such are to be left out and both sides have some of one size.
+    """
+    counts = [collections.Counter(_size(video) for video in side.videos) for side in (real, fake)]
+    if len(counts[0] | counts[1]) == 1:
+        return real, fake
+    common = sorted(set(counts[0]) & set(counts[1]))
+    if settings.on_bad != "skip" or not common:
+        one = real.videos[0]
+        side, odd = next((s, v) for s in (real, fake) for v in s.videos if _size(v) != _size(one))
+        raise ValueError(
+            f"{one.name} of {real.where} has {_size(one)} px, {odd.name} of {side.where} {_size(odd)}, and {protocol.name} does "
+            "not resize: bring all to one size, or override its resolution, as in --override resolution=128"
+        )
+    # The size that leaves the smaller side the most videos, then both together.
+    kept = max(common, key=lambda size: (min(c[size] for c in counts), sum(c[size] for c in counts)))
+    return _only(real, kept, protocol), _only(fake, kept, protocol)
+
+
+def _only(side: VideoSet, size: str, protocol: Protocol) -> VideoSet:
+    reason = f"px where {size} are compared: {protocol.name} does not resize"
+    odd = tuple((v.name, f"{_size(v)} {reason}") for v in side.videos if _size(v) != size)
+    kept = tuple(v for v in side.videos if _size(v) == size)
+    return dataclasses.replace(side, videos=kept, skipped=(*side.skipped, *odd))
+
+
+def _size(video: Video) -> str:
+    return f"{video.height}x{video.width}"
 
 
 def _distances(
@@ -262,7 +291,7 @@ def _distances(
         )  # fmt: skip
         for name in wanted:
             found[name] |= {"standard_error": errors[name], "sources_real": groups[0], "sources_fake": groups[1]}
-    if settings.floor and len(np.unique(x.groups)) > 3:
+    if settings.floor and len(np.unique(x.groups)) > 3 and len(b) > 1:
         bounds = uncertainty.floor(
             x.values, x.groups, y.values[b],
             ddof=protocol.ddof, most=protocol.count, draws=settings.floor, seed=settings.seed,

@@ -139,7 +139,10 @@ def extract_all(
     bad: dict[int, str] = {}
     saved = time.monotonic()
     missing = sorted(set().union(*(job.missing for job in jobs)))
-    for some, frames in _batches(_frames(videos, missing, protocol, bad, on_bad), max(n.batch_size for n, _ in wanted)):
+    size = None if protocol.resolution else _size_of(videos, min(clip.video for job in jobs for clip in job.clips))
+    for some, frames in _batches(
+        _frames(videos, missing, protocol, size, bad, on_bad), max(n.batch_size for n, _ in wanted)
+    ):
         for job in jobs:
             progress(job.run(some, frames))
         if time.monotonic() - saved > SAVE_SECONDS:
@@ -193,13 +196,17 @@ def _found(job: _Job, videos: VideoSet, bad: Mapping[int, str]) -> Features:
 
 
 def _frames(
-    videos: VideoSet, clips: Sequence[Clip], protocol: Protocol, bad: dict[int, str], on_bad: str
+    videos: VideoSet,
+    clips: Sequence[Clip],
+    protocol: Protocol,
+    size: tuple[int, int] | None,
+    bad: dict[int, str],
+    on_bad: str,
 ) -> Iterator[tuple[Clip, UInt8[np.ndarray, "t h w 3"]]]:
     """The prepared frames of each clip, clips in the order of their videos; each video is decoded as few times as fit memory.
 
-    Fills `bad` with the videos that could not be read.
+    Fills `bad` with the videos that could not be read, or whose frames are not of `size` where one is given.
     """
-    size: tuple[int, ...] | None = None
     for number, of_video in itertools.groupby(clips, key=lambda clip: clip.video):
         video = videos.videos[number]
         try:
@@ -211,11 +218,10 @@ def _frames(
                 place = {frame: row for row, frame in enumerate(needed)}
                 for clip in part:
                     prepared = preprocess.prepare(frames[[place[i] for i in clip.indices]], protocol)
-                    size = size or prepared.shape
-                    if prepared.shape != size:
+                    if size is not None and prepared.shape[1:3] != size:
                         raise BadVideo(
                             video.name,
-                            f"frames of {prepared.shape[1:3]} px where others have {size[1:3]}: {protocol.name} does not "
+                            f"frames of {prepared.shape[1:3]} px where others have {size}: {protocol.name} does not "
                             "resize, override its resolution or prepare the videos",
                         )
                     yield clip, prepared
@@ -223,6 +229,10 @@ def _frames(
             if on_bad != "skip":
                 raise
             bad[number] = error.reason
+
+
+def _size_of(videos: VideoSet, number: int) -> tuple[int, int]:
+    return videos.videos[number].height, videos.videos[number].width
 
 
 def _parts(clips: list[Clip], frame_bytes: int) -> Iterator[list[Clip]]:

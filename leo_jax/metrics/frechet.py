@@ -62,7 +62,8 @@ def distance(a: Spread, b: Spread) -> float:
 def checked(features, name: str = "features") -> Float[np.ndarray, "n d"]:
     """`features` as float64 (n, d), refused with the reason if they are anything else."""
     x = np.asarray(features)
-    if x.ndim != 2 or not jnp.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):  # NumPy alone knows no bfloat16
+    real = jnp.issubdtype(x.dtype, np.number) and not np.iscomplexobj(x)  # NumPy alone knows no bfloat16
+    if x.ndim != 2 or not x.shape[1] or not real:
         raise ValueError(f"{name} must be real features of shape (n, d), got {x.dtype} {x.shape}")
     x = x.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(x).all(axis=1))

@@ -56,7 +56,7 @@ def samples(real: VideoSet, fake: VideoSet, count: int, left_out: LeftOut) -> di
 
 def _identity(real: VideoSet, fake: VideoSet, left_out: LeftOut, progress: bool) -> dict[str, Any]:
     """How far puppets are from being the persons that they should be, and how far they wander."""
-    true = {reconstruction.stem(v.name): v for v in real.videos}
+    true = reconstruction.by_stem(real)
     values: list[float] = []
     wander: list[float] = []
     with progress_bar(len(fake.videos), "puppets' identity", "video", shown=progress) as bar:

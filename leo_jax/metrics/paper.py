@@ -12,6 +12,16 @@ class Reported:
     system: str
     values: dict[str, tuple[float, float | None]]
 
+    @property
+    def few(self) -> bool:
+        """Whether the data set has fewer than 2048 videos: StyleGAN-V's protocol takes one clip of each, so all there are."""
+        return self.dataset.startswith("faceforensics")  # 1000
+
+    @property
+    def clips(self) -> str:
+        """How many real and generated clips were compared, as far as the protocol says it."""
+        return ("all / 2048" if self.few else "2048") if self.protocol else ""
+
 
 ROWS = (
     Reported("taichi128", "digan-taichi", "LEO, unconditional (paper)",

@@ -1,7 +1,6 @@
 """How close a video made from its first frame and its motion comes to the true one: L1, LPIPS, AKD, AED, MKR."""
 
 import pathlib
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -49,7 +48,7 @@ def pairs(real: VideoSet, fake: VideoSet, left_out: list[tuple[str, str]] | None
       BadVideo: a generated video has no true one, or they differ in length or size; where `left_out` is given, such videos
         are added to it with the reason instead.
     """
-    true = {stem(video.name): video for video in real.videos}
+    true = by_stem(real)
     found = []
     for video in fake.videos:
         with excused(left_out):
@@ -69,6 +68,17 @@ def _original(video: Video, true: Mapping[str, Video], where: str) -> Video:
             f"{other.height}x{other.width}: make both alike",
         )
     return other
+
+
+def by_stem(videos: VideoSet) -> dict[str, Video]:
+    """Videos by their names without suffixes. Raises ValueError where two have one."""
+    found: dict[str, Video] = {}
+    for video in videos.videos:
+        if (other := found.setdefault(stem(video.name), video)) is not video:
+            raise ValueError(
+                f"{other.name} and {video.name} of {videos.where} go by one name, and videos are paired by it: rename one"
+            )
+    return found
 
 
 def stem(name: str) -> str:
@@ -124,7 +134,7 @@ def load_keypoints(path: files.PathLike) -> Keypoints:
             file_name, frame_number, value = (content[name] for name in needed)
         names = [(str(f), int(n)) for f, n in zip(file_name, frame_number, strict=True)]
         _check_values(names, value)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, *files.NO_ARRAYS) as error:
         raise ValueError(f"{path} is no keypoint file: {error}; it should be a .npz of {', '.join(needed)}") from error
     return Keypoints(names, value)
 
@@ -151,8 +161,9 @@ def average_keypoint_distance(real: Keypoints, fake: Keypoints) -> dict[str, flo
       {"akd", "mkr", "frames"}: the last is how many frames were compared.
 
     Raises:
-      ValueError: the two sides hold other frames or other numbers of joints.
+      ValueError: the two sides hold other frames or other numbers of joints, or no coordinates.
     """
+    _check_shape("akd", "(n, joints, 2), x and y in px", real, fake, lambda shape: len(shape) == 3 and shape[-1] == 2)
     distances, missing = [], []
     for a, b in _matched(real, fake):
         present_a, present_b = (x[:, 0] != -1 for x in (a, b))
@@ -168,10 +179,19 @@ def average_keypoint_distance(real: Keypoints, fake: Keypoints) -> dict[str, flo
 
 def average_euclidean_distance(real: Keypoints, fake: Keypoints) -> dict[str, float]:
     """AED: the mean over frames of the *squared* L2 distance of identity features, as pose-evaluation prints it."""
+    _check_shape("aed", "(n, d), a feature vector each", real, fake, lambda shape: len(shape) == 2)
     distances = [np.sum((a - b) ** 2) for a, b in _matched(real, fake)]
     if not distances:
         raise ValueError("no frame has features on both sides")
     return {"aed": float(np.mean(distances)), "frames": len(distances)}
+
+
+def _check_shape(
+    metric: str, wanted: str, real: Keypoints, fake: Keypoints, fits: Callable[[tuple[int, ...]], bool]
+) -> None:
+    for side, found in (("real", real), ("generated", fake)):
+        if not fits(found.values.shape):
+            raise ValueError(f"{metric} compares values {wanted}; those of the {side} side are {found.values.shape}")
 
 
 def _matched(real: Keypoints, fake: Keypoints) -> Iterator[tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]]:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from leo_jax import files, video
 from leo_jax.metrics import preprocess
-from leo_jax.metrics.reconstruction import stem
+from leo_jax.metrics.reconstruction import by_stem
 from leo_jax.metrics.video_set import Video, VideoSet
 from leo_jax.progress import progress_bar
 
@@ -105,15 +105,23 @@ def tally(key_path: files.PathLike, answers: Sequence[files.PathLike]) -> dict[s
 
     Returns:
       For each question its shares (`Share` of "a", "b" and "same"; of "yes" for "a" and "b" where both sides were asked about),
-      number of answers, and Krippendorff's alpha (None with one rater or no variety); also raters and pairs.
+      number of answers, and Krippendorff's alpha (None with one rater or no variety); also raters and pairs, and
+      "replaced": the files that do not count, by rater.
 
     Raises:
       ValueError: a file is no answers, or those of another study.
     """
     key = _load_key(key_path)
-    rows = _answers(key, answers)
+    rows, replaced = _answers(key, answers)
     raters = sorted({rater for rater, *_ in rows})
-    found: dict[str, Any] = {"study": key["study"], "a": key["a"], "b": key["b"], "raters": raters, "questions": {}}
+    found: dict[str, Any] = {
+        "study": key["study"],
+        "a": key["a"],
+        "b": key["b"],
+        "raters": raters,
+        "replaced": replaced,
+        "questions": {},
+    }
     found["pairs"] = len({pair for _, pair, *_ in rows})
     for question in key["questions"]:
         name, sides = question["id"], ("a", "b") if question.get("each") else (None,)
@@ -144,6 +152,11 @@ def markdown(found: Mapping[str, Any]) -> str:
         )
         cells = [entry["text"], show(entry.get("a")), show(entry.get("b")), show(entry.get("same"))]
         lines.append(f"| {' | '.join(cells)} | {entry['answers']} | {agreement} |")
+    for rater, paths in found["replaced"].items():
+        lines += [
+            "",
+            f"Of {rater} the last file counts, not {', '.join(paths)}: two raters of one name have to be told apart.",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -191,8 +204,8 @@ def _alpha(coincidences: Float[np.ndarray, "k k"]) -> float | None:
 
 def _pairs(a: VideoSet, b: VideoSet, random: np.random.Generator) -> list[tuple[Video, Video]]:
     """Videos of equal names; if there are none, random pairs."""
-    by_name = {stem(v.name): v for v in b.videos}
-    matched = [(v, by_name[stem(v.name)]) for v in a.videos if stem(v.name) in by_name]
+    first, second = by_stem(a), by_stem(b)
+    matched = [(video, second[name]) for name, video in first.items() if name in second]
     if matched:
         return matched
     return list(zip(*([side.videos[i] for i in random.permutation(len(side.videos))] for side in (a, b)), strict=False))
@@ -221,12 +234,17 @@ def _load_key(path: files.PathLike) -> dict[str, Any]:
     return key
 
 
-def _answers(key: Mapping[str, Any], paths: Sequence[files.PathLike]) -> list[tuple[str, int, str, str]]:
-    """(rater, pair, question or question:side, answer), sides and hidden names replaced by "a" and "b"."""
+def _answers(
+    key: Mapping[str, Any], paths: Sequence[files.PathLike]
+) -> tuple[list[tuple[str, int, str, str]], dict[str, list[str]]]:
+    """(rater, pair, question or question:side, answer), sides and hidden names replaced by "a" and "b".
+
+    Also the files that do not count, by rater: there is a later one of the same name.
+    """
     if not paths:
         raise ValueError("no answers: give the files that raters saved")
     a_is = {pair["id"]: pair["a_is"] for pair in key["pairs"]}
-    by_rater: dict[str, list[tuple[str, int, str, str]]] = {}
+    by_rater: dict[str, list[tuple[files.PathLike, list[tuple[str, int, str, str]]]]] = {}
     for path in paths:
         if not pathlib.Path(path).is_file():
             raise FileNotFoundError(f"no answers at {path}: give the files that raters saved")
@@ -234,14 +252,39 @@ def _answers(key: Mapping[str, Any], paths: Sequence[files.PathLike]) -> list[tu
             content = json.loads(pathlib.Path(path).read_text())
             if content["study"] != key["study"]:
                 raise ValueError(f"{path} answers another study ({content['study']}, not {key['study']})")
-            rows = []
+            rater, rows = content["rater"], []
+            if not isinstance(rater, str) or not rater:
+                raise TypeError(f"the rater is {rater!r}")
+            seen: set[int] = set()
             for trial in content["trials"]:
-                system = {side: "a" if trial[side] == a_is[trial["pair"]] else "b" for side in ("left", "right")}
-                for what, answer in trial["answers"].items():
-                    question, _, side = what.partition(":")
-                    place = f"{question}:{system[side]}" if side else question
-                    rows.append((str(content["rater"]), trial["pair"], place, system.get(answer, answer)))
+                if trial["pair"] in seen:
+                    raise TypeError(f"pair {trial['pair']} stands there twice")
+                seen.add(trial["pair"])
+                rows += [(rater, trial["pair"], *told) for told in _told(trial, key["questions"], a_is[trial["pair"]])]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no file of answers ({type(error).__name__}: {error})") from error
-        by_rater[str(content["rater"])] = rows
-    return [row for rows in by_rater.values() for row in rows]
+        by_rater.setdefault(rater, []).append((path, rows))
+    replaced = {rater: [str(path) for path, _ in found[:-1]] for rater, found in by_rater.items() if len(found) > 1}
+    return [row for found in by_rater.values() for row in found[-1][1]], replaced
+
+
+def _told(trial: Mapping[str, Any], questions: Sequence[Mapping[str, Any]], a_is: str) -> list[tuple[str, str]]:
+    """(question or question:side, answer) of one pair, hidden names undone. TypeError on what the page does not write."""
+    hidden = {side: trial[side] for side in ("left", "right")}
+    if sorted(map(str, hidden.values())) != ["x", "y"]:
+        raise TypeError(f"pair {trial['pair']} shows {hidden}")
+    system = {side: "a" if name == a_is else "b" for side, name in hidden.items()}
+    asked: dict[str, tuple[str, dict[str, str]]] = {}  # as the page calls it → (as the tally does, answers)
+    for question in questions:
+        if question.get("each"):
+            asked |= {
+                f"{question['id']}:{s}": (f"{question['id']}:{system[s]}", {"yes": "yes", "no": "no"}) for s in system
+            }
+        else:
+            asked[question["id"]] = (question["id"], {**system, "same": "same"})
+    found = []
+    for what, answer in dict(trial["answers"]).items():
+        if what not in asked or not isinstance(answer, str) or answer not in asked[what][1]:
+            raise TypeError(f"pair {trial['pair']} answers {what!r} by {answer!r}")
+        found.append((asked[what][0], asked[what][1][answer]))
+    return found

@@ -52,7 +52,7 @@ class VideoSet:
       where: path or description.
       videos: sorted by name, as plain text: protocols that take the first 2048 mean that order.
       stride: source frames from one stored frame to the next.
-      fingerprint: hash of the content (of a file: its name, size and both ends).
+      fingerprint: hash of the content.
       value_range: what the values were taken for.
       skipped: (name, reason) of the videos left out.
       made: how a model made them; None for stored ones.

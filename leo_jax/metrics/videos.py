@@ -3,17 +3,17 @@
 A generating model enters as `from_function`: it is asked for whole videos in order, so that it can make them in batches.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 import hashlib
 import pathlib
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from leo_jax import video
+from leo_jax import files, processes, video
 from leo_jax.data import manifest, storage
 from leo_jax.files import PathLike
 from leo_jax.metrics import ranges
@@ -26,7 +26,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".ti
 ARRAY_SUFFIXES = (".npz", ".npy")
 ARRAY_NAMES = ("videos", "video", "frames", "arr_0")  # of the one array that is meant, where a .npz holds several
 LEAVE_OUT = "mend it, or leave such videos out with --skip_bad"
-SPAN = 1 << 16  # bytes hashed at each end of a file
 
 
 def open_videos(
@@ -109,11 +108,12 @@ def _in_one_range(
     found: Sequence[Video], stated: str | None, where: str, bad: list[tuple[str, str]] | None = None
 ) -> tuple[list[Video], str]:
     """The videos, float ones on the 0–255 scale, and what their values were taken for; `bad` is given those with NaN."""
-    extremes, kept = [], []
+    extremes: dict[str, tuple[float, float]] = {}
+    kept = []
     for one in found:
         with excused(bad):
             if isinstance(one.read, ranges.FloatFrames):
-                extremes.append(one.read.extremes())
+                extremes[one.name] = one.read.extremes()
             kept.append(one)
     scale, told = ranges.decide(extremes, stated, where)
     scaled = lambda read: read.scaled(scale) if isinstance(read, ranges.FloatFrames) else read
@@ -145,16 +145,12 @@ def from_function(
 
 
 def fingerprint(path: pathlib.Path) -> str:
-    """SHA-256 over name, size, first and last 64 KiB of every file at `path`: quick, and certain enough for a cache."""
-    digest = hashlib.sha256()
-    for file in _files(path):
-        size = file.stat().st_size
-        with open(file, "rb") as content:
-            head = content.read(SPAN)
-            content.seek(max(size - SPAN, 0))
-            tail = content.read(SPAN)
-        name = str(file.relative_to(path)) if path.is_dir() else file.name
-        digest.update(f"{name} {size} {hashlib.sha256(head + tail).hexdigest()}\n".encode())
+    """SHA-256 over the names and the whole content of all files at `path`: kept features are theirs, whatever differs."""
+    digest, found = hashlib.sha256(), _files(path)
+    with concurrent.futures.ThreadPoolExecutor(processes.cores()) as pool:  # hashing leaves Python's lock
+        for file, content in zip(found, pool.map(files.sha256, found), strict=True):
+            name = str(file.relative_to(path)) if path.is_dir() else file.name
+            digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()
 
 
@@ -163,9 +159,9 @@ def _files(path: pathlib.Path) -> list[pathlib.Path]:
     known = {*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES}
     if path.is_file():
         return [path]
-    files = (f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in known)
-    files = (f for f in files if not f.name.endswith(video.COMPANIONS))
-    visible = [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]
+    found = (f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in known)
+    found = (f for f in found if not f.name.endswith(video.COMPANIONS))
+    visible = [f for f in found if not any(part.startswith(".") for part in f.relative_to(path).parts)]
     return sorted(visible, key=lambda f: video.natural_key(str(f.relative_to(path))))
 
 
@@ -227,7 +223,7 @@ def _load_array(path: pathlib.Path) -> np.ndarray:
             if len(arrays.files) > 1 and names[0] not in ARRAY_NAMES:
                 raise BadVideo(path.name, f"holds arrays {arrays.files}: name the videos' one {ARRAY_NAMES[0]!r}")
             return arrays[names[0]]
-    except (OSError, EOFError, IndexError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, *files.NO_ARRAYS) as error:
         raise (
             error if isinstance(error, BadVideo) else BadVideo(path.name, f"not a readable array ({error})")
         ) from error
@@ -252,6 +248,8 @@ def _load_row(path: pathlib.Path, i: int) -> np.ndarray:
 def _array_video(name: str, load: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Video:
     if len(shape) != 4 or shape[-1] != 3:
         raise BadVideo(name, f"shape {shape}: (t, h, w, 3) with channels last is needed, transpose it")
+    if not all(shape):
+        raise BadVideo(name, f"shape {shape}: there is nothing in it")
     if dtype == np.uint8:
         return Video(name, *shape[:3], "raw", name, lambda indices: load()[list(indices)])
     if dtype.kind != "f":

@@ -93,7 +93,7 @@ def read_codes(path: files.PathLike) -> Codes:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in getattr(file, "files", ())}
-    except (ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
+    except (*files.NO_ARRAYS, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} holds no motion codes ({error}): give a .codes.npz that `leo sample` wrote"
         ) from error

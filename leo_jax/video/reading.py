@@ -203,17 +203,65 @@ def _rate(stream: av.VideoStream) -> Fraction:
 def _timestamps(path: pathlib.Path) -> list[int]:
     """Time stamps of all frames in the order they are shown, without decoding; _NO_STAMP each if the file lacks some.
 
-    Raises BadVideo when the file ends before the frames that its header tells of.
+    Raises BadVideo when the file holds less than it tells of.
     """
     with _opened(path) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        # Only mp4 and mov count exactly; packets marked for discarding are decoded but never shown.
-        if "mp4" in container.format.name and len(packets) < stream.frames:
-            reason = f"is cut short: its header tells of {stream.frames} frames, {len(packets)} are there"
-            raise BadVideo(str(path), reason)
+        every = [packet for packet in container.demux() if packet.size]
+        packets = [packet for packet in every if packet.stream_index == stream.index]
+        if short := _missing(path, container, stream, every, len(packets)):
+            raise BadVideo(str(path), f"is cut short or damaged: {short}")
+        # Packets marked for discarding are decoded but never shown.
         stamps = [packet.pts for packet in packets if not packet.is_discard]
     known = {stamp for stamp in stamps if stamp is not None}
     return sorted(known) if len(known) == len(stamps) else [_NO_STAMP] * len(stamps)
+
+
+def _missing(
+    path: pathlib.Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    every: Sequence[av.Packet],
+    frames: int,
+) -> str:
+    """What a file lacks of that which it tells of itself; "" where it lacks nothing, or tells nothing reliable."""
+    if "mp4" in container.format.name:
+        if frames < stream.frames:
+            return f"its header tells of {stream.frames} frames, {frames} are there"
+    elif "matroska" in container.format.name and container.duration:
+        ends = (float((p.pts + (p.duration or 0)) * p.time_base) for p in every if p.pts is not None and p.time_base)
+        told, end = container.duration / av.time_base, max(ends, default=0.0)
+        if told - end > 1.5 / float(_rate(stream)) + 0.05:  # the last packet may not say how long it lasts
+            return f"its header tells of {told:.2f} s, {end:.2f} s are there"
+    elif container.format.name == "gif":
+        return _missing_of_gif(path, frames)
+    return ""
+
+
+def _missing_of_gif(path: pathlib.Path, frames: int) -> str:
+    """FFmpeg and Pillow give what they can of a damaged file; so its blocks are gone through, from header to end mark."""
+    content = path.read_bytes()
+    try:
+        told = _images_of_gif(content)
+    except (IndexError, ValueError) as error:
+        return f"no whole GIF ({error})"
+    # FFmpeg takes frames without a duration for one.
+    return f"{told} frames are there, {frames} can be read: save it again, with a duration" if told != frames else ""
+
+
+def _images_of_gif(content: bytes) -> int:
+    """How many images its blocks hold (GIF89a, section 12 on). IndexError if it ends before, ValueError at no block."""
+    table = lambda flags: 3 << (flags & 7) + 1 if flags & 0x80 else 0
+    at, images = 13 + table(content[10]), 0
+    while (block := content[at]) != 0x3B:
+        if block not in (0x21, 0x2C):
+            raise ValueError(f"no block begins at byte {at}")
+        # An extension's label; an image's place and size, its own colours, and the code size.
+        at += 2 if block == 0x21 else 10 + table(content[at + 9]) + 1
+        images += block == 0x2C
+        while size := content[at]:
+            at += size + 1
+        at += 1
+    return images
 
 
 def _decode(path: pathlib.Path, start: int, end: int | None) -> tuple[Fraction, Iterator[tuple[int, av.VideoFrame]]]:

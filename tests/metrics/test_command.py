@@ -1,8 +1,10 @@
 """What a command line may ask for, and what it is told when it may not."""
 
+import fsspec
 import numpy as np
 import pytest
 
+from leo_jax.data import puppets
 from leo_jax.metrics import command
 from leo_jax.metrics.command import Side
 from leo_jax.metrics.evaluate import Settings
@@ -76,6 +78,37 @@ def test_keypoints_need_no_videos(tmp_path):
         command.run(None, None, protocol_name="digan", metrics=["aed"], settings=QUICK)
     with pytest.raises(ValueError, match="fvd compare videos"):
         command.run(None, None, protocol_name="digan", metrics=["fvd"], settings=QUICK)
+
+
+def test_keypoint_files_stand_in_a_joint_result(tmp_path):
+    value = np.ones((3, 5, 2))
+    for name in ("gt", "gen"):
+        np.savez(tmp_path / f"{name}.npz", file_name=["a"] * 3, frame_number=range(3), value=value)
+    side = Side(write_set(tmp_path / "videos.npy"))
+    files = (tmp_path / "gt.npz", tmp_path / "gen.npz")
+    found = command.run(side, side, metrics=["l1", "akd"], keypoints=files, settings=QUICK).result
+    assert found["metrics"]["l1"]["value"] == found["metrics"]["akd"]["value"] == 0
+    assert found["keypoints"]["fake"]["where"] == str(files[1])
+    assert found["keypoints"]["real"]["fingerprint"] != found["real"]["fingerprint"]
+
+
+def test_both_sides_may_lie_in_a_bucket(tmp_path):
+    """A model is looked for only where there is nothing of that name."""
+    puppets.make_dataset(tmp_path, num_train=2, num_test=1, frames=5, size=16, preset="easy", progress=False)
+    memory = fsspec.filesystem("memory")
+    for file in tmp_path.iterdir():
+        memory.pipe(f"/evaluate/{file.name}", file.read_bytes())
+    real, fake = (Side(path, split="train") for path in (tmp_path, "memory://evaluate"))
+    found = command.run(real, fake, metrics=["l1"], load_model=lambda path: 1 / 0, settings=QUICK).result
+    assert found["metrics"]["l1"]["value"] == 0 and found["fake"]["where"] == "memory://evaluate (train)"
+
+
+@pytest.mark.parametrize("content", [b"a checkpoint that was not converted", None], ids=["file", "folder"])
+def test_weights_that_were_not_converted_say_how(tmp_path, content):
+    path = tmp_path / "face.pt"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"(?s)face.pt holds no converted face weights.*leo convert face --checkpoint"):
+        command.load_weights("face", path)
 
 
 def test_a_model_is_no_folder_of_videos(tmp_path):

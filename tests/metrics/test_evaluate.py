@@ -160,11 +160,49 @@ def test_unreadable_videos_are_left_out_of_everything():
     found = evaluate(some(0), broken(some(1), 0), DIGAN, ["fvd", "l1"], WEIGHTS, skipping)
     assert found.result["fake"]["skipped"] == [["000000", "cut short"]]
     assert len(found.samples["fake"]) == 4 and found.result["metrics"]["l1"]["videos"] == 11
+    counts = found.result["metrics"]["fvd"]["clips_fake"], found.result["fake"]["clips_compared"]
+    assert counts[0] == counts[1] < 12 and found.result["real"]["clips_compared"] == 10
     alone = evaluate(some(0), broken(some(1), 2), None, ["l1"], {}, skipping)
     assert len(alone.samples["real"]) == len(alone.samples["fake"]) == 4
     assert "1 fake videos were left out" in "\n".join(alone.result["warnings"])
     with pytest.raises(ValueError, match="no videos are left to compare, the first: 000000: cut short"):
         evaluate(some(0, count=1), broken(some(1, count=1), 0), None, ["l1"], {}, skipping)
+
+
+def of_sizes(*sizes, seed):
+    """A video of each size."""
+    found = [some(seed + i, count=1, size=size).videos[0] for i, size in enumerate(sizes)]
+    named = tuple(dataclasses.replace(v, name=f"{i:06d}", group=f"{i:06d}") for i, v in enumerate(found))
+    return dataclasses.replace(some(seed), videos=named, fingerprint=str(seed))
+
+
+def test_odd_sizes_are_left_out_the_same_whatever_is_cached(tmp_path):
+    """One size for both sides, the one that most have: not that of whichever clip is computed first."""
+    real, fake = of_sizes(*[16] * 3, *[32] * 5, seed=0), of_sizes(*[32] * 4, *[16] * 3, 24, seed=50)
+    skipping = dataclasses.replace(QUICK, on_bad="skip", bootstrap=0, floor=0, cache=tmp_path)
+    found = [evaluate(real, fake, protocol("styleganv-16f"), ["fvd"], WEIGHTS, skipping).result for _ in range(2)]
+    assert found[0]["metrics"] == found[1]["metrics"] and found[0]["warnings"] == found[1]["warnings"]
+    for result in found:
+        fvd = result["metrics"]["fvd"]
+        assert (fvd["clips_real"], fvd["clips_fake"]) == (5, 4)
+        assert (result["real"]["clips_compared"], result["fake"]["clips_compared"]) == (5, 4)
+        assert [name for name, _ in result["real"]["skipped"]] == ["000000", "000001", "000002"]
+        assert result["fake"]["skipped"][-1] == [
+            "000007",
+            "24x24 px where 32x32 are compared: styleganv-16f does not resize",
+        ]
+    alike = evaluate(real, some(9, size=16), protocol("styleganv-16f"), ["fvd"], WEIGHTS, skipping).result
+    assert alike["metrics"]["fvd"]["clips_real"] == 3, "the other side leaves no choice"
+    with pytest.raises(ValueError, match="bring all to one size"):
+        evaluate(real, some(9, size=8), protocol("styleganv-16f"), ["fvd"], WEIGHTS, skipping)
+
+
+def test_one_generated_video_has_no_floor():
+    """Half of the real side against itself needs two clips, and so does what stands beside it."""
+    found = evaluate(some(0), some(1, count=1), protocol("styleganv-16f"), ["fvd"], WEIGHTS, QUICK).result["metrics"][
+        "fvd"
+    ]
+    assert found["clips_fake"] == 1 and found["value"] > 0 and "floor" not in found
 
 
 def test_sizes_must_agree_where_nothing_resizes():

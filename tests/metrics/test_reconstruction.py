@@ -80,6 +80,19 @@ def test_odd_keypoints_are_refused(tmp_path, spoil, message):
         reconstruction.load_keypoints(tmp_path / "odd.npz")
 
 
+@pytest.mark.parametrize(
+    ("metric", "shape"), [("akd", (2, 7)), ("akd", (2, 7, 3)), ("aed", (2, 7, 2)), ("aed", (2, 7, 2, 1))]
+)
+def test_values_of_another_kind_are_refused(metric, shape):
+    """A confidence beside x and y would count as a third coordinate, and joints as features."""
+    one = reconstruction.Keypoints([("a", 0), ("a", 1)], np.ones(shape))
+    measure = {"akd": reconstruction.average_keypoint_distance, "aed": reconstruction.average_euclidean_distance}
+    with pytest.raises(
+        ValueError, match=rf"{metric} compares values .*; those of the real side are \({shape[0]}, {shape[1]}"
+    ):
+        measure[metric](one, one)
+
+
 def pair_of_sets(real, fake, real_names=None, fake_names=None):
     return videos.from_arrays(real, names=real_names), videos.from_arrays(fake, names=fake_names)
 
@@ -119,6 +132,12 @@ def test_pairs_must_fit(fake, names, message):
         reconstruction.pairs(real, fake)
     left_out = []
     assert reconstruction.pairs(real, fake, left_out) == [] and [name for name, _ in left_out] == names
+
+
+def test_two_files_of_one_name_are_refused():
+    real, fake = pair_of_sets(*[[np.zeros((4, 8, 8, 3), np.uint8)] * 2] * 2, ["a.npy", "a.npz"], ["a.mp4", "b.mp4"])
+    with pytest.raises(ValueError, match=r"a.npy and a.npz of arrays go by one name"):
+        reconstruction.pairs(real, fake)
 
 
 def test_pairs_ignore_file_suffixes():

@@ -109,7 +109,9 @@ def test_a_rater_counts_once(made, tmp_path):
     folder, _, key = made
     first = answer(tmp_path, key, "one", lambda i: "a", tmp_path / "1.json")
     second = answer(tmp_path, key, "one", lambda i: "b", tmp_path / "2.json")
-    assert study.tally(folder, [first, second])["questions"]["realistic"]["b"].percent == 100
+    found = study.tally(folder, [first, second])
+    assert found["questions"]["realistic"]["b"].percent == 100 and found["raters"] == ["one"]
+    assert found["replaced"] == {"one": [str(first)]} and "Of one the last file counts, not" in study.markdown(found)
 
 
 def test_agreement_by_hand():
@@ -149,6 +151,42 @@ def test_foreign_files_are_refused(made, tmp_path):
         study.tally(folder, [tmp_path / "none.json"])
     with pytest.raises(ValueError, match="no answers"):
         study.tally(folder, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda trials: trials[0]["answers"].update(realistic="banana"), "pair 0 answers 'realistic' by 'banana'"),
+        (lambda trials: trials[0]["answers"].update(realistic=3), "pair 0 answers 'realistic' by 3"),
+        (
+            lambda trials: trials[0]["answers"].update({"repeats:left": "same"}),
+            "pair 0 answers 'repeats:left' by 'same'",
+        ),
+        (lambda trials: trials[0]["answers"].update({"beautiful": "left"}), "pair 0 answers 'beautiful' by 'left'"),
+        (lambda trials: trials[0].update(answers=[1]), "TypeError"),
+        (lambda trials: trials[0].update(left="z"), "pair 0 shows"),
+        (lambda trials: trials[0].update(left=trials[0]["right"]), "pair 0 shows"),
+        (lambda trials: trials[0].update(pair=99), "KeyError: 99"),
+        (lambda trials: trials.append(trials[0]), "pair 0 stands there twice"),
+    ],
+)
+def test_answers_that_the_page_does_not_write_are_refused(made, tmp_path, change, why):
+    folder, _, key = made
+    path = answer(tmp_path, key, "one", lambda i: "a")
+    content = json.loads(path.read_text())
+    change(content["trials"])
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"answers-one.json is no file of answers .*{why}"):
+        study.tally(folder, [path])
+
+
+@pytest.mark.parametrize("rater", [None, "", 3])
+def test_raters_have_names(made, tmp_path, rater):
+    folder, _, key = made
+    path = answer(tmp_path, key, "one", lambda i: "a")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rater": rater}))
+    with pytest.raises(ValueError, match="the rater is"):
+        study.tally(folder, [path])
 
 
 ANSWER = """(async () => {

@@ -76,16 +76,39 @@ def test_range_is_asked_where_not(tmp_path, low, high):
     np.save(tmp_path / "a.npy", np.linspace(low, high, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3))
     with pytest.raises(ValueError, match=r"state one of 0,255, 0,1, -1,1"):
         videos.open_videos(tmp_path)
-    assert videos.open_videos(tmp_path, value_range="-1,1").value_range.startswith("-1,1 (stated")
+    if high < 2:
+        assert videos.open_videos(tmp_path, value_range="-1,1").value_range.startswith("-1,1 (stated")
+    else:
+        with pytest.raises(
+            ValueError, match=r"range of -1,1 is stated, and a.npy has values from .* to .*: state another"
+        ):
+            videos.open_videos(tmp_path, value_range="-1,1")
 
 
 def test_one_range_for_a_whole_set(tmp_path):
-    """A bright video without negative values is still [-1, 1] where its neighbours have some."""
+    """A bright video without negative values is still [-1, 1] where its neighbours have some, and that is said."""
     np.save(tmp_path / "a.npy", np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(1, 8, 8, 3))
     np.save(tmp_path / "b.npy", np.linspace(-1, 1, 8 * 8 * 3, dtype=np.float32).reshape(1, 8, 8, 3))
     first, second = videos.open_videos(tmp_path).videos
     assert first.read([0]).min() == pytest.approx(127.5)
     assert second.read([0]).min() == pytest.approx(0)
+    assert "1 without values below 0, such as a.npy, taken for bright" in videos.open_videos(tmp_path).value_range
+
+
+def test_two_ranges_in_a_set_are_not_guessed(tmp_path):
+    """Next to values up to 255, those up to 1 would be black."""
+    np.save(tmp_path / "a.npy", np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(1, 8, 8, 3))
+    np.save(tmp_path / "b.npy", np.linspace(0, 255, 8 * 8 * 3, dtype=np.float32).reshape(1, 8, 8, 3))
+    with pytest.raises(ValueError, match=r"those of a.npy alone look like 0,1: bring all to one range, or state one"):
+        videos.open_videos(tmp_path)
+    assert videos.open_videos(tmp_path, value_range="0,255").value_range.startswith("0,255 (stated")
+
+
+def test_a_range_stated_for_bytes_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"a range of 0,1 is stated, and there are no float arrays"):
+        videos.open_videos(tmp_path, value_range="0,1")
+    assert videos.open_videos(tmp_path, value_range="0,255").value_range == "0–255 (uint8)"
 
 
 def test_nan_is_named(tmp_path):
@@ -120,13 +143,19 @@ def test_corrupt_files_are_named_or_skipped(tmp_path):
     np.save(tmp_path / "ints.npy", np.zeros((2, 8, 8, 3), np.int32))
     np.save(tmp_path / "first.npy", np.zeros((2, 3, 8, 8), np.uint8))
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04cut")
+    np.save(tmp_path / "nothing.npy", np.zeros((0, 8, 8, 3), np.float32))
+    np.savez_compressed(tmp_path / "flipped.npz", np.random.default_rng(0).integers(0, 50, (4, 8, 8, 3), np.uint8))
+    content = bytearray((tmp_path / "flipped.npz").read_bytes())
+    content[60:64] = bytes(byte ^ 0xFF for byte in content[60:64])
+    (tmp_path / "flipped.npz").write_bytes(content)
     with pytest.raises(BadVideo, match=rf"{tmp_path}/.*--skip_bad"):
         videos.open_videos(tmp_path)
     found = videos.open_videos(tmp_path, on_bad="skip")
     assert [v.name for v in found.videos] == ["good"]
     reasons = dict(found.skipped)
-    assert set(reasons) == {"bad.gif", "ints.npy", "first.npy", "cut.npz"}
+    assert set(reasons) == {"bad.gif", "ints.npy", "first.npy", "cut.npz", "nothing.npy", "flipped.npz"}
     assert "int32" in reasons["ints.npy"] and "channels last" in reasons["first.npy"]
+    assert "nothing in it" in reasons["nothing.npy"] and "not a readable array" in reasons["flipped.npz"]
 
 
 def test_a_damaged_frame_is_named(tmp_path):
@@ -162,6 +191,16 @@ def test_fingerprint_follows_the_content(tmp_path):
     assert videos.open_videos(tmp_path).fingerprint != before
 
 
+def test_fingerprint_sees_the_middle_of_a_file(tmp_path):
+    """Kept features are found by it: an array without compression has no other trace of a changed frame."""
+    array = np.zeros((30, 64, 64, 3), np.uint8)
+    np.save(tmp_path / "a.npy", array)
+    before = videos.fingerprint(tmp_path)
+    array[15, 32, 32] = 1
+    np.save(tmp_path / "a.npy", array)
+    assert videos.fingerprint(tmp_path) != before
+
+
 def test_names_are_sorted_as_plain_text(tmp_path):
     """Protocols take the first 2048 videos "in sorted order", which is Python's for their authors."""
     for name in ("clip10", "clip9", "Clip1"):
@@ -184,7 +223,7 @@ def test_a_model_is_asked_once_for_each_video():
 
 def test_stated_ranges_are_checked():
     with pytest.raises(ValueError, match="none of 0,255"):
-        decide([], "0,2", "here")
+        decide({}, "0,2", "here")
 
 
 def test_prepared_data(tmp_path):
