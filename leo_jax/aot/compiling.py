@@ -75,7 +75,10 @@ class DoesNotFit(RuntimeError):
 
 
 class Compiled(NamedTuple):
-    """A program and its text, what compiled it, and the seconds that tracing with lowering, and compiling took."""
+    """A program and its text, what compiled it, and the seconds that tracing with lowering, and compiling took.
+
+    `processor` is how much time of all cores compiling used.
+    """
 
     executable: jax.stages.Compiled
     text: str
@@ -83,6 +86,7 @@ class Compiled(NamedTuple):
     compiler: str
     tracing: float
     compiling: float
+    processor: float
 
 
 def missing(platform: str) -> str | None:
@@ -128,7 +132,7 @@ def compile_for(trace: Any, mesh: jax.sharding.Mesh) -> Compiled:
     start = time.perf_counter()
     traced = trace(mesh)
     lowered = traced.lower()
-    tracing = time.perf_counter() - start
+    tracing, used = time.perf_counter() - start, time.process_time()
     platform = "tpu" if mesh.devices.flat[0].platform == "tpu" else "cuda"
     with tempfile.TemporaryDirectory() as printed:
         prints = {"xla_dump_to": printed, "xla_dump_hlo_as_text": True}
@@ -138,9 +142,9 @@ def compile_for(trace: Any, mesh: jax.sharding.Mesh) -> Compiled:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             raise DoesNotFit(str(error).split("\n")[0], _needed(str(error))) from None
-        compiling = time.perf_counter() - start - tracing
+        compiling, used = time.perf_counter() - start - tracing, time.process_time() - used
         text = text_of(executable, pathlib.Path(printed))
-    return Compiled(executable, text, traced, version(platform), tracing, compiling)
+    return Compiled(executable, text, traced, version(platform), tracing, compiling, used)
 
 
 def text_of(executable: Any, printed: pathlib.Path) -> str:

@@ -63,7 +63,9 @@ def paragraph(r: Roofline, wants: Input | None = None, *, steps: int = 0) -> str
             f"{wants.bytes / 1e9:.3f} GB/s ({wants.bytes / wants.frames / 1e3:.1f} kB each), and decodes them on "
             f"{wants.cores:.1f} cores ({1e3 * wants.cores / wants.frames:.2f} ms each)"
         )
-    lines.append(f"  compiled in {r.compiling:.0f} s by {r.compiler}, after {r.tracing:.0f} s of tracing")
+    lines.append(
+        f"  compiled in {r.compiling:.0f} s, {r.processor:.0f} s of processor, by {r.compiler}; traced in {r.tracing:.0f} s"
+    )
     return "\n".join(lines)
 
 

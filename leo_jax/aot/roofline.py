@@ -58,6 +58,7 @@ class Roofline:
         compiler: its package and version.
         tracing: seconds, with lowering.
         compiling: seconds.
+        processor: seconds of all cores together that compiling used.
     """
 
     stage: str
@@ -75,6 +76,7 @@ class Roofline:
     compiler: str
     tracing: float
     compiling: float
+    processor: float
 
     @property
     def fits(self) -> bool:
@@ -128,6 +130,7 @@ class Roofline:
             "compiler": self.compiler,
             "tracing_seconds": self.tracing,
             "compiling_seconds": self.compiling,
+            "processor_seconds": self.processor,
         }
 
 
@@ -171,6 +174,7 @@ def measure(stage: str, program: Program, place: Slice, mesh: jax.sharding.Mesh,
         compiled.compiler,
         compiled.tracing,
         compiled.compiling,
+        compiled.processor,
     )
 
 

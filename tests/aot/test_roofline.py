@@ -26,6 +26,7 @@ def roofline(**changes):
         "compiler": "libtpu 1.2",
         "tracing": 20.0,
         "compiling": 300.0,
+        "processor": 500.0,
     }
     return Roofline(**{**given, **changes})
 
