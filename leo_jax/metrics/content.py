@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from leo_jax.data.puppets import unpack_silhouette
-from leo_jax.metrics.features import tree_fingerprint
+from leo_jax.metrics.features import OverDevices, tree_fingerprint
 from leo_jax.metrics.preprocess import bilinear
 from leo_jax.metrics.video_set import Video
 from leo_jax.models.frozen import reid
@@ -42,7 +42,7 @@ class ContentNetwork:
             frames at 288x144 px).
           params: of that network, see `leo_jax.convert.face` and `leo_jax.convert.reid`.
           unit_vectors: divide features by their length; None does so for faces only, as the paper's numbers ask.
-          batch_size: clips at once.
+          batch_size: clips at once over all devices; at least one for each.
         """
         networks = {"face": FaceNet().apply, "body": reid.ReID().apply}
         if kind not in networks:
@@ -57,13 +57,13 @@ class ContentNetwork:
                 features = features / jnp.maximum(jnp.linalg.norm(features, axis=1, keepdims=True), 1e-12)
             return jax.vmap(average_distance)(features.reshape(b, t, -1))[:, None]
 
-        self.batch_size = batch_size
+        self._run = OverDevices(run, params, batch_size)
+        self.batch_size = self._run.batch_size
         self.fingerprint = f"acd of {kind}s, unit vectors {unit}, {tree_fingerprint(params)}"
-        self._run, self._params = jax.jit(run), jax.device_put(dict(params))
 
     def __call__(self, clips: UInt8[np.ndarray, "n t h w 3"]) -> Float[np.ndarray, "n 1"]:
         """The ACD of each clip."""
-        return np.asarray(self._run(self._params, jnp.asarray(clips)))
+        return self._run(clips)
 
 
 def _to_face(frames: UInt8[Array, "n h w 3"]) -> Float[Array, "n 128 128 3"]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -64,15 +63,36 @@ class Network(typing.Protocol):
         """Features of the clips."""
 
 
-def i3d_step(protocol: Protocol, mesh: Mesh) -> Any:
-    """The jitted (parameters, uint8 clips (n, t, h, w, 3)) → logits (n, 400), clips shared out over all axes of the mesh."""
+def i3d_function(protocol: Protocol) -> Callable[..., Any]:
+    """(parameters, uint8 clips (n, t, h, w, 3)) → logits (n, 400)."""
     module = I3D(epsilon=protocol.epsilon)
+    return lambda params, clips: apply(module, params, preprocess.to_network(clips, protocol.resize))
 
-    def run(params, clips):
-        return apply(module, params, preprocess.to_network(clips, protocol.resize))
 
+def i3d_step(protocol: Protocol, mesh: Mesh) -> Any:
+    """`i3d_function` under jit, clips shared out over all axes of the mesh."""
     everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    return jax.jit(run, in_shardings=(everywhere, split), out_shardings=split)
+    return jax.jit(i3d_function(protocol), in_shardings=(everywhere, split), out_shardings=split)
+
+
+class OverDevices:
+    """A function of (parameters, arrays) → rows, its batch shared out over all local devices."""
+
+    def __init__(self, run: Callable[..., Any], params: Mapping[str, Any], batch_size: int):
+        """Places the parameters; `batch_size` is of all devices, and raised to a whole number for each."""
+        devices = jax.local_devices()
+        self.batch_size = -(-batch_size // len(devices)) * len(devices)
+        mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
+        everywhere, self._split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+        self._params = jax.device_put(dict(params), everywhere)
+        self._run = jax.jit(run, out_shardings=self._split)
+
+    def __call__(self, *arrays: np.ndarray) -> np.ndarray:
+        """The rows of up to `batch_size` examples; arrays have them as their first axis."""
+        count = len(arrays[0])
+        short = self.batch_size - count
+        padded = [np.concatenate([x, np.repeat(x[-1:], short, axis=0)]) if short else x for x in arrays]
+        return np.asarray(self._run(self._params, *(jax.device_put(x, self._split) for x in padded)))[:count]
 
 
 class I3DNetwork:
@@ -88,18 +108,12 @@ class I3DNetwork:
         """
         devices = jax.local_devices()
         per_device = max(1, (64 if devices[0].platform == "cpu" else 256) // protocol.frames)
-        self.batch_size = -(-(batch_size or per_device * len(devices)) // len(devices)) * len(devices)
-        mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
-        self._params = jax.device_put(dict(params), NamedSharding(mesh, PartitionSpec()))
-        self._split = NamedSharding(mesh, PartitionSpec("data"))
-        self._run = i3d_step(protocol, mesh)
-        self.fingerprint = tree_fingerprint(params)
+        self._run = OverDevices(i3d_function(protocol), params, batch_size or per_device * len(devices))
+        self.batch_size, self.fingerprint = self._run.batch_size, tree_fingerprint(params)
 
     def __call__(self, clips: UInt8[np.ndarray, "n t h w 3"]) -> Float[np.ndarray, "n d"]:
         """Logits of up to `batch_size` clips."""
-        short = self.batch_size - len(clips)
-        padded = np.concatenate([clips, np.repeat(clips[-1:], short, axis=0)]) if short else clips
-        return np.asarray(self._run(self._params, jax.device_put(jnp.asarray(padded), self._split)))[: len(clips)]
+        return self._run(clips)
 
 
 def extract(

@@ -5,9 +5,10 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -21,6 +22,7 @@ from leo_jax.video import BadVideo
 CHECKPOINTS, DESCRIPTIONS = "checkpoints", (weights.MODEL_FILE, UNFINISHED_FILE, "config.json")
 KEPT = 4  # first videos that stay in memory, because a report shows them again
 VALUES = "-1,1 (the model's)"
+TOGETHER = 64  # videos of each device whose codes are drawn at a time
 PART = 64  # frames of a video that are reconstructed at a time
 
 
@@ -40,10 +42,21 @@ class Model(Protocol):
     def stages(self) -> Collection[str]:
         """Names of the networks that it has."""
 
-    def generate(
-        self, image: Any = None, frames: int = 64, steps: int = 50, seed: int = 0, transition: bool = False
-    ) -> Iterator[Float[np.ndarray, "size size 3"]]:
-        """Frames in [-1, 1]; the same arguments give the same video."""
+    def sample_codes(
+        self,
+        start: Any = None,
+        frames: int = 64,
+        num: int = 1,
+        steps: int = 50,
+        seed: int = 0,
+        transition: bool = False,
+        *,
+        first: int = 0,
+    ) -> Float[np.ndarray, "num frames d"]:
+        """Motion codes of the seed's videos `first` to `first + num - 1`, that begin with the codes `start` if there are any."""
+
+    def first_frame(self, code: Any, steps: int = 50, seed: int = 0, *, first: int = 0) -> Any:
+        """Images in [-1, 1] that the seed's videos from `first` on begin with, by their first codes."""
 
     def codes(self, images: Any) -> Any:
         """Motion codes of frames."""
@@ -102,9 +115,9 @@ def videos_of(
 ) -> VideoSet:  # fmt: skip
     """Videos that the model makes when they are asked for, just as long as the protocol needs.
 
-    Video i has the seed seed · count + i, so that another seed gives other videos. Conditional ones begin with the first
-    frames of real videos, in an order drawn by `seed`; where there are fewer real videos than are wanted, each is taken
-    again after all have been.
+    Video i is number i of the seed's videos. The codes of TOGETHER of them are drawn at a time, and only frames that are
+    looked at are rendered. Conditional videos begin with the first frames of real ones, in an order drawn by `seed`; where
+    there are fewer real videos than are wanted, each is taken again after all have been.
 
     Args:
       model: see `Model`.
@@ -138,18 +151,19 @@ def videos_of(
         None if choices.unconditional else real.videos[order[i % len(order)]] for i in range(count)
     ]
 
+    block = TOGETHER * jax.local_device_count()
+
+    @functools.lru_cache(maxsize=1)
+    def drawn(number: int) -> _Drawn:
+        first = number * block
+        return _draw(model, origins[first : first + block], first, length, choices, seed)
+
     def make(i: int, indices: Sequence[int]) -> Float[np.ndarray, "t size size 3"]:
-        origin = origins[i]
-        image = None if origin is None else first_image(origin, model.size)
-        seed_of_it = seed * count + i
-        made = model.generate(
-            image=image, frames=length, steps=choices.steps, seed=seed_of_it, transition=choices.transition
-        )
-        return _chosen(made, indices, length, model.size, _name(i))
+        return _frames(model, drawn(i // block), i % block, indices, _name(i))
 
     made = {
         "model": str(path), "files": fingerprint(folder or path), "mode": mode, "frames": length, "steps": choices.steps,
-        "sampling": sampling(folder or path), "transition": choices.transition, "seeds": [seed * count, seed * count + count - 1],
+        "sampling": sampling(folder or path), "transition": choices.transition, "seed": seed,
         "images": None if choices.unconditional else f"first frames of {real.where}, in an order drawn by seed {seed}",
     }  # fmt: skip
     read, size = _keeping(make), (length, model.size, model.size)
@@ -215,20 +229,50 @@ def _bytes(frames: np.ndarray) -> UInt8[np.ndarray, "t h w 3"]:
     return preprocess.round_to_uint8(frames, "nearest")
 
 
-def _chosen(
-    made: Iterator[np.ndarray], indices: Sequence[int], length: int, size: int, name: str
+class _Drawn(NamedTuple):
+    """First images and motion codes of some videos; `bad` says, by row, which real first image could not be read, and why."""
+
+    images: UInt8[np.ndarray, "n size size 3"]
+    codes: Float[np.ndarray, "n frames d"]
+    bad: Mapping[int, BadVideo]
+
+
+def _draw(
+    model: Model, origins: Sequence[Video | None], first: int, length: int, choices: Choices, seed: int
+) -> _Drawn:
+    """What the videos from number `first` on, of these real ones or of none, are rendered from."""
+    bad: dict[int, BadVideo] = {}
+    images = np.zeros((len(origins), model.size, model.size, 3), np.uint8)
+    for row, origin in enumerate(origins):
+        try:
+            if origin is not None:
+                images[row] = first_image(origin, model.size)
+        except BadVideo as error:
+            bad[row] = error
+    start = None if choices.unconditional else model.codes(images)
+    drawing = {"steps": choices.steps, "seed": seed, "first": first}
+    codes = model.sample_codes(start, length, len(origins), transition=choices.transition, **drawing)
+    if codes.shape[:2] != (len(origins), length):
+        raise BadVideo(_name(first), f"the model made codes {codes.shape}, {(len(origins), length)} of them were due")
+    if choices.unconditional:
+        images = _bytes(_levels(model.first_frame(codes[:, 0], **drawing), _name(first)))
+    return _Drawn(images, codes, bad)
+
+
+def _frames(
+    model: Model, drawn: _Drawn, row: int, indices: Sequence[int], name: str
 ) -> Float[np.ndarray, "t size size 3"]:
-    """The frames of these numbers on the 0–255 scale; the others are let go as they come."""
-    wanted, count = set(indices), 0
-    found: dict[int, np.ndarray] = {}
-    for count, frame in enumerate(made, 1):
-        if frame.shape != (size, size, 3):
-            raise BadVideo(name, f"the model made a frame of shape {frame.shape}, {(size, size, 3)} was due")
-        if count - 1 in wanted:
-            found[count - 1] = np.asarray(frame)
-    if count != length:
-        raise BadVideo(name, f"the model made {count} frames of {length}")
-    return _levels(np.stack([found[i] for i in indices]), name)
+    """The frames of these ascending numbers on the 0–255 scale, of which the first is the first image itself."""
+    if row in drawn.bad:
+        raise drawn.bad[row]
+    image, moved = drawn.images[row], [i for i in indices if i]
+    frames = [image[None].astype(np.float32)] if len(moved) < len(indices) else []
+    if moved:
+        rendered = np.asarray(model.render(image, drawn.codes[row, moved]))
+        if rendered.shape != (len(moved), *image.shape):
+            raise BadVideo(name, f"the model made frames {rendered.shape}, {(len(moved), *image.shape)} was due")
+        frames.append(_levels(rendered, name))
+    return np.concatenate(frames)
 
 
 def _levels(frames: np.ndarray, name: str) -> Float[np.ndarray, "t h w 3"]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Real, UInt8
 
 from leo_jax import files
+from leo_jax.metrics.features import OverDevices
 from leo_jax.metrics.video_set import Video, VideoSet
 from leo_jax.models.apply import apply
 from leo_jax.models.frozen.alexnet import LPIPS
@@ -24,20 +25,18 @@ def l1(real: UInt8[np.ndarray, "t h w 3"], fake: UInt8[np.ndarray, "t h w 3"]) -
 class PerceptualDistance:
     """LPIPS of videos, frame by frame."""
 
-    def __init__(self, params: Mapping[str, Any], batch_size: int = 16):
-        """Takes LPIPS' parameters, see `leo_jax.convert.lpips`."""
-        self.batch_size = batch_size
-        self._params = jax.device_put(dict(params))
-        self._run = jax.jit(lambda params, a, b: apply(LPIPS(), params, a, b))
+    def __init__(self, params: Mapping[str, Any], batch_size: int | None = None):
+        """Takes LPIPS' parameters, see `leo_jax.convert.lpips`; `batch_size` frames at once, 16 on each device if not given."""
+
+        def run(params, a, b):
+            return apply(LPIPS(), params, *(x.astype(jnp.float32) / 127.5 - 1 for x in (a, b)))
+
+        self._run = OverDevices(run, params, batch_size or 16 * jax.local_device_count())
 
     def __call__(self, real: UInt8[np.ndarray, "t h w 3"], fake: UInt8[np.ndarray, "t h w 3"]) -> float:
         """Mean LPIPS of one video's frames."""
-        found = []
-        for start in range(0, len(real), self.batch_size):
-            a, b = (jnp.asarray(x[start : start + self.batch_size], jnp.float32) / 127.5 - 1 for x in (real, fake))
-            short = self.batch_size - len(a)
-            a, b = (jnp.pad(x, ((0, short), (0, 0), (0, 0), (0, 0)), mode="edge") for x in (a, b))
-            found.append(np.asarray(self._run(self._params, a, b))[: self.batch_size - short])
+        size = self._run.batch_size
+        found = [self._run(real[at : at + size], fake[at : at + size]) for at in range(0, len(real), size)]
         return float(np.concatenate(found).mean())
 
 

@@ -223,7 +223,9 @@ features.I3D = MeanAndEpsilon
 network = features.I3DNetwork({"shift": np.zeros((1, 3), np.float32)}, protocol("digan"), batch_size=5)
 clips = np.random.default_rng(0).integers(0, 256, (7, 9, 16, 16, 3), dtype=np.uint8)
 rows = np.concatenate([network(clips[:5]), network(clips[5:])])
-print(network.batch_size, rows.shape, f"{np.abs(rows).sum():.4f}")
+total = features.OverDevices(lambda params, a, b: params["scale"] * (a - b).sum(axis=1), {"scale": np.float32(2)}, 3)
+np.testing.assert_allclose(total(rows[:3], -rows[:3]), 4 * rows[:3].sum(axis=1), rtol=1e-5)
+print(network.batch_size, rows.shape, f"{np.abs(rows).sum():.4f}", total.batch_size >= 3)
 """
     outputs = []
     for devices in (1, 4):

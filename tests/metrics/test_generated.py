@@ -23,20 +23,24 @@ SIZE = 16
 
 
 class Toy:
-    """Frame t of the video with seed s is s / 100 + t / 1000 everywhere, or starts from its image."""
+    """Codes are mean levels of red, green and blue. Video i of seed s rises from its first one by s + 10 i + t at frame t."""
 
     size = SIZE
 
     def __init__(self, stride=1, stages=("animator", "motion", "start", "first_frame"), spoil=None):
         self.stride, self.stages, self.spoil = stride, frozenset(stages), spoil
-        self.asked = []
+        self.asked, self.rendered = [], 0
 
-    def generate(self, image=None, frames=64, steps=50, seed=0, transition=False):
-        self.asked.append({"image": image, "frames": frames, "steps": steps, "seed": seed, "transition": transition})
-        start = 0.0 if image is None else float(np.mean(image)) / 127.5 - 1
-        for t in range(frames - 3 * (self.spoil == "short")):
-            value = np.nan if self.spoil == "nan" and t == 8 else start + seed / 100 + t / 1000
-            yield np.full((SIZE, SIZE, 3), value, np.float32)
+    def sample_codes(self, start=None, frames=64, num=1, steps=50, seed=0, transition=False, *, first=0):
+        asked = {"start": start, "frames": frames, "num": num, "steps": steps, "seed": seed}
+        self.asked.append({**asked, "transition": transition, "first": first})
+        begin = np.full((num, 3), 30.0) if start is None else np.asarray(start)
+        moved = seed + 10 * (first + np.arange(num))[:, None] + np.arange(frames - 3 * (self.spoil == "short"))
+        codes = begin[:, None] + np.where(np.arange(moved.shape[1]), moved, 0)[:, :, None]
+        return np.where(self.spoil == "nan" and np.arange(codes.shape[1])[:, None] == 8, np.nan, codes)
+
+    def first_frame(self, code, steps=50, seed=0, *, first=0):
+        return np.broadcast_to(np.asarray(code)[:, None, None] / 127.5 - 1, (len(code), SIZE, SIZE, 3))
 
     def codes(self, images):
         assert images.dtype == np.uint8 and images.shape[1:] == (SIZE, SIZE, 3)
@@ -44,6 +48,7 @@ class Toy:
 
     def render(self, source, codes):
         """As the source looks, but for the colour, and a level too bright."""
+        self.rendered += len(codes)
         return np.broadcast_to((codes[:, None, None] + 1) / 127.5 - 1, (len(codes), *source.shape)).astype(np.float32)
 
 
@@ -61,19 +66,49 @@ def real(count=4, t=70, size=SIZE):
     return videos.from_arrays([np.full((t, size, size, 3), level, np.uint8) for level in levels], "real")
 
 
-def level(value):
-    return (np.float32(value) + 1) * np.float32(127.5)
-
-
 def test_sixteen_frames_four_apart_come_from_61(folder):
+    """The image, and 15 rendered frames: those in between are not drawn."""
     model = Toy()
     found = generated.videos_of(model, folder, real(), TAICHI, Choices(unconditional=True))
     assert model.asked == [], "nothing is made before it is needed"
     assert (len(found.videos), found.lengths[0], found.stride, found.sizes) == (6, 61, 1, ["16x16"])
     frames = found.videos[3].read(range(0, 61, 4))
-    assert model.asked == [{"image": None, "frames": 61, "steps": 50, "seed": 3, "transition": False}]
-    np.testing.assert_allclose(frames[:, 0, 0, 0], [level(0.03 + t / 1000) for t in range(0, 61, 4)], rtol=1e-6)
+    asked = {"start": None, "frames": 61, "num": 6, "steps": 50, "seed": 0, "transition": False, "first": 0}
+    assert model.asked == [asked] and model.rendered == 15
+    expected = [30, *(30 + 30 + t + 1 for t in range(4, 61, 4))]
+    np.testing.assert_allclose(frames[:, 0, 0, 0], expected, rtol=1e-6)
     assert frames.dtype == np.float32, "rounding is the protocol's"
+
+
+def test_codes_are_drawn_for_many_videos_at_once(folder, monkeypatch):
+    """The last block is smaller; blocks change no video."""
+    whole = generated.videos_of(Toy(), folder, real(), TAICHI, Choices())
+    monkeypatch.setattr(generated, "TOGETHER", 4)
+    model = Toy()
+    found = generated.videos_of(model, folder, real(), TAICHI, Choices(), seed=0)
+    for one, other in zip(found.videos, whole.videos, strict=True):
+        np.testing.assert_array_equal(one.read([0, 4, 60]), other.read([0, 4, 60]))
+    assert [(ask["first"], ask["num"]) for ask in model.asked] == [(0, 4), (4, 2)]
+
+
+def test_an_unreadable_real_image_spoils_its_own_videos_alone(folder):
+    true = real(3)
+
+    def read(indices):
+        raise BadVideo("real 1", "cut short")
+
+    true = dataclasses.replace(
+        true, videos=(true.videos[0], dataclasses.replace(true.videos[1], read=read), true.videos[2])
+    )
+    found, bad = generated.videos_of(Toy(), folder, true, TAICHI, Choices()), 0
+    for video in found.videos:
+        if video.group == true.videos[1].group:
+            with pytest.raises(BadVideo, match="real 1: cut short"):
+                video.read([0])
+            bad += 1
+        else:
+            assert video.read([0, 60]).shape == (2, SIZE, SIZE, 3)
+    assert bad == 2
 
 
 @pytest.mark.parametrize(("stride", "length"), [(1, 61), (2, 31), (4, 16)])
@@ -92,8 +127,10 @@ def test_conditional_videos_begin_with_real_first_frames(folder):
     found = generated.videos_of(model, folder, true, TAICHI, Choices(steps=7, transition=False), seed=0)
     for video in found.videos:
         video.read([0])
-    assert [ask["seed"] for ask in model.asked] == list(range(6)) and {ask["steps"] for ask in model.asked} == {7}
-    begun = [int(ask["image"][0, 0, 0]) for ask in model.asked]
+    (asked,) = model.asked
+    assert (asked["seed"], asked["steps"], asked["num"]) == (0, 7, 6)
+    begun = [int(video.read([0])[0, 0, 0, 0]) for video in found.videos]
+    assert begun == asked["start"][:, 0].astype(int).tolist()
     assert sorted(begun[:4]) == [20, 30, 40, 50], "each real video serves once"
     assert begun[4:] == begun[:2], "before any serves again"
     assert found.videos[4].group == found.videos[0].group, (
@@ -101,7 +138,7 @@ def test_conditional_videos_begin_with_real_first_frames(folder):
     )
     other = Toy()
     generated.videos_of(other, folder, true, TAICHI, Choices(), seed=1).videos[0].read([0])
-    assert other.asked[0]["seed"] == 6, "another seed makes other videos"
+    assert other.asked[0]["seed"] == 1, "another seed makes other videos"
 
 
 def test_images_are_the_centred_square_at_the_models_size():
@@ -123,7 +160,9 @@ def test_missing_stages_are_named(folder, choices, missing):
         generated.videos_of(Toy(stages=("animator", "motion")), folder, real(), TAICHI, choices)
 
 
-@pytest.mark.parametrize(("spoil", "message"), [("nan", "000000: the model made NaN"), ("short", "58 frames of 61")])
+@pytest.mark.parametrize(
+    ("spoil", "message"), [("nan", "000000: the model made NaN"), ("short", r"codes \(6, 58, 3\), \(6, 61\) of them")]
+)
 def test_broken_models_are_found_out(folder, spoil, message):
     found = generated.videos_of(Toy(spoil=spoil), folder, real(), TAICHI, Choices())
     with pytest.raises(BadVideo, match=message):
@@ -157,34 +196,36 @@ def test_each_video_is_made_once_for_all_metrics_and_the_report(folder, stand_in
     settings = dataclasses.replace(QUICK, cache=tmp_path / "cache")
     made = lambda: generated.videos_of(model, folder, real(), TAICHI, Choices())
     found = evaluate(real(), made(), TAICHI, ["fvd", "kvd", "acd-face"], WEIGHTS, settings)
-    assert len(model.asked) == 6 and len(found.samples["fake"]) == 4
+    assert (len(model.asked), model.rendered) == (1, 6 * 15) and len(found.samples["fake"]) == 4
     again = evaluate(real(), made(), TAICHI, ["fvd", "kvd", "acd-face"], WEIGHTS, settings)
-    assert len(model.asked) == 10, "features are kept: only the samples of the report are made again"
+    assert (len(model.asked), model.rendered) == (2, 10 * 15), (
+        "features are kept: only the report's samples are made again"
+    )
     assert again.result["metrics"] == found.result["metrics"]
     (folder / "metrics.jsonl").write_text("a log\n")
     (folder / "evaluate").mkdir()
     (folder / "evaluate" / "result.json").write_text("{}")
     np.savez(folder / "evaluate" / "features.npz", a=np.zeros(3))
     evaluate(real(), made(), TAICHI, ["fvd"], WEIGHTS, settings)
-    assert len(model.asked) == 14, "logs and results are not the model"
+    assert model.rendered == 14 * 15, "logs and results are not the model"
     np.savez(folder / "animator.npz", a=np.ones(3))
     evaluate(real(), made(), TAICHI, ["fvd"], WEIGHTS, settings)
-    assert len(model.asked) == 20, "other weights, other videos"
+    assert model.rendered == 20 * 15, "other weights, other videos"
     (folder / "motion" / "checkpoints" / "5").mkdir(parents=True)
     (folder / "motion" / "checkpoints" / "5" / "array").write_bytes(b"weights")
     evaluate(real(), made(), TAICHI, ["fvd"], WEIGHTS, settings)
-    assert len(model.asked) == 26, "a stage that trains on"
+    assert model.rendered == 26 * 15, "a stage that trains on"
 
 
 def test_protocols_round_the_models_values(folder, stand_ins):
-    """Level 0.5 / 127.5 is 128.0 minus a little: DIGAN cuts it, StyleGAN-V rounds."""
+    """Level 127.95: DIGAN cuts it, StyleGAN-V rounds. The first frame is an image of bytes."""
     model = Toy()
-    model.generate = lambda **_: iter([np.full((SIZE, SIZE, 3), 0.45 / 127.5, np.float32)] * 16)
+    model.render = lambda source, codes: np.full((len(codes), SIZE, SIZE, 3), 0.45 / 127.5, np.float32)
     for used, expected in ((protocol("digan", resolution=16), 127), (protocol("styleganv-16f"), 128)):
         used = used.override(count=3)
         made = generated.videos_of(model, folder, real(), used, Choices())
         found = evaluate(real(), made, used, ["fvd"], WEIGHTS, QUICK)
-        assert (found.samples["fake"][0] == expected).all()
+        assert (found.samples["fake"][0][1:] == expected).all()
 
 
 def run(side, metrics=("fvd",), *, model=None, choices=None, true=None, used="digan-taichi", **options):
@@ -206,9 +247,9 @@ def true(tmp_path):
 def test_a_folder_with_a_model_is_asked_for_videos(folder, true, stand_ins):
     model = Toy()
     result = json.loads(json.dumps(run(Side(folder), model=model, true=true, choices=Choices(steps=9)).result))
-    assert len(model.asked) == 6 and result["metrics"]["fvd"]["clips_fake"] == 6
+    assert model.rendered == 6 * 15 and result["metrics"]["fvd"]["clips_fake"] == 6
     made = result["fake"]["made"]
-    assert (made["mode"], made["steps"], made["frames"], made["seeds"]) == ("conditional", 9, 61, [0, 5])
+    assert (made["mode"], made["steps"], made["frames"], made["seed"]) == ("conditional", 9, 61, 0)
     assert len(made["files"]) == 64 and made["images"].startswith("first frames of") and result["fake"]["stride"] == 1
     assert "conditional, 9 steps" in result["fake"]["where"]
     other = run(Side(folder, stride=2), model=Toy(), true=true, choices=Choices(count=2, unconditional=True)).result
@@ -267,7 +308,7 @@ def test_with_a_real_model(tmp_path, stand_ins, true):
     made = generated.videos_of(model, path, real_videos, used, Choices(steps=2))
     assert isinstance(model, generated.Model) and made.lengths == [31] * 3 and made.stride == tiny_model.STRIDE
     (origin,) = (v for v in real_videos.videos if v.group == made.videos[2].group)
-    expected = [*model.generate(generated.first_image(origin, SIZE), 31, 2, seed=2)][::2]
+    expected = [*model.generate(generated.first_image(origin, SIZE), 31, 2, index=2)][::2]
     np.testing.assert_allclose(made.videos[2].read(range(0, 31, 2)), (np.stack(expected) + 1) * 127.5, atol=1e-3)
     found = command.run(
         Side(true), Side(path), protocol_name="digan-taichi", overrides=["resolution=16", "count=3"], settings=QUICK,
