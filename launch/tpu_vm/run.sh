@@ -62,12 +62,13 @@ while :; do
             exit 1
             ;;
         75 | 143) echo "told to stop, and saved; going on" ;;
-        76 | 134) # a host was lost, or one process killed: not for ever, it may be killed for want of memory
+        76 | 134 | gone) # a host was lost, or one process killed: not for ever, it may be killed for want of memory
             if ((++died > 9)); then
-                echo "another process died for the tenth time: the log above says which"
+                echo "a process or its host died for the tenth time: the log above says which"
+                [[ $code == gone ]] && exit 76
                 exit "$code"
             fi
-            echo "another process died; going on from the last checkpoint"
+            echo "a process or its host died; going on from the last checkpoint"
             ;;
         running) echo "the connection broke, the run goes on; connecting again" ;;
         lost) echo "no host answers; asking for the slice again" ;;

@@ -2,7 +2,8 @@
 # One host's part of run.sh, which copies and calls it.
 #
 #   worker.sh run FLAGS…   installs the clone it lies in, starts the training unless it is under way, follows its log
-#   worker.sh code         prints the exit code of the last training, `running`, `stopped` (by the next), or `none`
+#   worker.sh code         prints the exit code of the last training, `running`, `stopped` (by the next), `gone` (it left no
+#                          code: the machine went down), or `none`
 #   worker.sh stop         lets the training save and end
 #
 # Starts: `python -m leo_jax.main FLAGS…`, apart from the connection it was started by. Costs, and how it resumes: see run.sh.
@@ -42,15 +43,21 @@ case ${1:-} in
             until [[ -s $pid_file ]]; do sleep 0.2; done
         fi
         tail --pid="$(<"$pid_file")" --lines=+1 --follow=name "$log"
-        until [[ -s $code_file ]]; do sleep 0.2; done
-        exit "$(<"$code_file")"
+        for ((i = 0; i < 50; i++)); do
+            [[ -s $code_file ]] && exit "$(<"$code_file")"
+            sleep 0.2
+        done
+        exit 1 # who should have written it was killed as well
         ;;
     supervise) # in the background of `run`: leaves the number and the exit code of the training
         shift
         cd "$root"
         LEO_PREEMPTED_EXIT=75 "$environment/bin/python" -m leo_jax.main "$@" &
-        echo $! >"$pid_file"
-        wait $! && code=0 || code=$?
+        training=$!
+        trap : TERM # of a machine that shuts down, to all its processes: this one waits until the training has saved
+        echo "$training" >"$pid_file"
+        while kill -0 "$training" 2>/dev/null; do wait "$training" || :; done # a signal cuts `wait` short
+        wait "$training" && code=0 || code=$?
         echo "$code" >"$code_file"
         ;;
     code)
@@ -60,6 +67,8 @@ case ${1:-} in
             echo stopped
         elif [[ -s $code_file ]]; then
             cat "$code_file"
+        elif [[ -s $pid_file ]]; then
+            echo gone
         else
             echo none
         fi

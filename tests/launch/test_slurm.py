@@ -41,6 +41,21 @@ def test_only_a_stopped_run_goes_back_into_the_queue(code, requeued, ends, stubs
         assert flag in call
 
 
+@pytest.mark.parametrize("code", [76, 134, 137])
+def test_a_task_or_node_that_dies_is_got_over_but_not_for_ever(code, stubs, tmp_path):
+    """SLURM itself marks a node down after minutes, when the step has long ended because the others noticed."""
+    stubs.add("srun", f"exit {code}")
+    job = {**JOB, "SLURM_SUBMIT_DIR": str(tmp_path)}
+    for _ in range(9):
+        got, output = stubs.run(SCRIPT, **job)
+        assert got == 0 and "a task or a node died; going on from the last checkpoint" in output, output
+    got, output = stubs.run(SCRIPT, **job)
+    assert got == code and "for the tenth time" in output, output
+    assert stubs.calls("scontrol") == ["scontrol requeue 4711"] * 9
+    stubs.add("srun", "exit 0")
+    assert stubs.run(SCRIPT, **job)[0] == 0 and not list(tmp_path.glob("*.deaths")), "a finished run leaves its count"
+
+
 def test_training_is_told_which_code_means_stopped(stubs):
     stubs.add("srun", 'exit "$LEO_PREEMPTED_EXIT"')
     assert stubs.run(SCRIPT, **JOB)[0] == 0

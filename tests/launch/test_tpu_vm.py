@@ -1,6 +1,7 @@
 """Cloud TPU scripts, with a stand-in for gcloud that writes down what it is asked, and two folders in place of hosts."""
 
 import os
+import pathlib
 import signal
 
 import pytest
@@ -40,6 +41,7 @@ echo "process of $HOSTNAME: $*, stopped: $LEO_PREEMPTED_EXIT"
 code=$(head -n 1 "$HOME/codes")
 sed -i 1d "$HOME/codes"
 trap 'echo saving; exit "$LEO_PREEMPTED_EXIT"' TERM
+[[ $code != wait ]] || echo waits
 while [[ $code == wait ]]; do sleep 0.1; done
 exit "$code"
 """
@@ -154,13 +156,45 @@ def test_failed_run_is_not_started_again(tmp_path):
 def test_a_host_that_dies_is_got_over_but_not_for_ever(tmp_path):
     cloud = Cloud(tmp_path, codes=["76", "134", "0"])
     code, output = cloud.run(RUN, "leo", "v5litepod-8", "--config=c.py", **cloud.environment)
-    assert code == 0 and output.count("another process died; going on") == 2, output
+    assert code == 0 and output.count("a process or its host died; going on") == 2, output
 
 
 def test_one_that_dies_again_and_again_ends_it(tmp_path):
     cloud = Cloud(tmp_path, codes=["76"] * 10)
     code, output = cloud.run(RUN, "leo", "v5litepod-8", "--config=c.py", **cloud.environment)
-    assert code == 76 and output.count("another process died; going on") == 9, output
+    assert code == 76 and output.count("a process or its host died; going on") == 9, output
+
+
+def parent(process):
+    return int(pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def test_a_host_that_shuts_down_leaves_the_code_of_its_training(tmp_path):
+    """A shutdown signals all processes at once, also the one that waits for the training's code."""
+    cloud = Cloud(tmp_path, codes=["wait", "0"])
+    process = cloud.start(RUN, "leo", "v5litepod-8", **cloud.environment)
+    for host in cloud.hosts:
+        wait_for_line(host / "leo.log", "waits", process)
+    for host in cloud.hosts:
+        training = int((host / "leo.pid").read_text())
+        for number in (parent(training), training):
+            os.kill(number, signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "told to stop, and saved; going on" in output, output
+
+
+def test_a_host_that_goes_down_without_a_word_is_got_over(tmp_path):
+    """It leaves no code; that is not a run which did not start."""
+    cloud = Cloud(tmp_path, codes=["wait", "0"])
+    process = cloud.start(RUN, "leo", "v5litepod-8", **cloud.environment)
+    for host in cloud.hosts:
+        wait_for_line(host / "leo.log", "waits", process)
+    for host in cloud.hosts:
+        training = int((host / "leo.pid").read_text())
+        for number in (parent(training), training):
+            os.kill(number, signal.SIGKILL)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "a process or its host died; going on" in output, output
 
 
 def test_failed_installation_is_not_tried_for_ever(tmp_path):
