@@ -37,6 +37,7 @@ _MEASURE: Any = flags.DEFINE_string("measure_input", None, "Prepared data set to
 flags.mark_flag_as_required("topology")
 
 BLOCK = {"animator": 8}  # examples that a chip takes together
+MOST = 4096  # examples a chip that the search for the largest batch goes up to
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     from leo_jax.aot import chips, compiling, inputs, report
     from leo_jax.aot.roofline import largest
 
-    config, rooflines, plain = _CONFIG.value, [], []
+    config, rooflines, plain, misfits = _CONFIG.value, [], [], []
     frames_per_core = _FRAMES_PER_CORE.value or inputs.FRAMES_PER_CORE
     frame_bytes = _FRAME_BYTES.value or inputs.FRAME_BYTES
     try:
@@ -56,28 +57,39 @@ def main(arguments: Sequence[str]) -> None:
             print(f"input measured: {frames_per_core:.0f} frames/s of a core, {frame_bytes:.0f} bytes each")
         for stage in _STAGE.value:
             for place in places:
-                program, roofline = compile_stage(config, stage, place, _PER_DEVICE.value)
-                steps = config[stage].steps if stage in config and "steps" in config[stage] and stage != "sample" else 0
-                wants = inputs.needed(
-                    roofline, program.pictures, frames_per_core=frames_per_core, frame_bytes=frame_bytes
-                )
-                print(report.paragraph(roofline, wants, steps=steps), flush=True)
-                rooflines.append(roofline)
-                plain.append(
-                    {
-                        **roofline.to_json(),
-                        "input": {**vars(wants), "frames_per_core": frames_per_core, "frame_bytes": frame_bytes},
-                    }
-                )
+                try:
+                    program, roofline = compile_stage(config, stage, place, _PER_DEVICE.value)
+                except compiling.DoesNotFit as error:
+                    misfits.append(f"{stage} on {place.topology}")
+                    print(report.refusal(stage, place, error), flush=True)
+                    told = {"needed_bytes": error.needed, "compiler_said": str(error)}
+                    plain.append({"stage": stage, "topology": place.topology, "devices": place.devices, **told})
+                else:
+                    misfits += [] if roofline.fits else [f"{stage} on {place.topology}"]
+                    steps = (
+                        config[stage].steps if stage in config and "steps" in config[stage] and stage != "sample" else 0
+                    )
+                    wants = inputs.needed(
+                        roofline, program.pictures, frames_per_core=frames_per_core, frame_bytes=frame_bytes
+                    )
+                    print(report.paragraph(roofline, wants, steps=steps), flush=True)
+                    rooflines.append(roofline)
+                    given = {"frames_per_core": frames_per_core, "frame_bytes": frame_bytes}
+                    plain.append({**roofline.to_json(), "input": {**vars(wants), **given}})
                 if _LARGEST.value:
-                    most = largest(lambda n: fits(config, stage, place, n), BLOCK.get(stage, 1))  # noqa: B023
+                    most = largest(lambda n: fits(config, stage, place, n), BLOCK.get(stage, 1), MOST)  # noqa: B023
                     plain[-1]["largest_per_device"] = most
-                    print(f"  largest    {most} {program.example}s a chip fit", flush=True)
+                    print(f"  largest    {most} a chip fit{', the most that is tried' * (most == MOST)}", flush=True)
                 if _OUT.value:  # after each: the next one may take long
                     files.atomic_write(_OUT.value, json.dumps(plain, indent=1) + "\n")
-    except (ValueError, compiling.ToolMissing, compiling.DoesNotFit) as error:
+    except (ValueError, compiling.ToolMissing) as error:
         sys.exit(f"error: {error}")
-    print(report.table(rooflines))
+    if rooflines:
+        print(report.table(rooflines))
+    if misfits:
+        sys.exit(
+            f"error: too large for the chip's memory: {', '.join(misfits)}; a smaller --per_device, remat, or fsdp helps"
+        )
 
 
 def compile_stage(config: Any, stage: str, place: Any, per_device: int) -> tuple[Any, Any]:

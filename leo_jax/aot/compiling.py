@@ -141,7 +141,7 @@ def compile_for(trace: Any, mesh: jax.sharding.Mesh) -> Compiled:
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            raise DoesNotFit(str(error).split("\n")[0], _needed(str(error))) from None
+            raise DoesNotFit(str(error).split("\n")[0], needed_bytes(str(error))) from None
         compiling, used = time.perf_counter() - start - tracing, time.process_time() - used
         text = text_of(executable, pathlib.Path(printed))
     return Compiled(executable, text, traced, version(platform), tracing, compiling, used)
@@ -165,6 +165,7 @@ def text_of(executable: Any, printed: pathlib.Path) -> str:
         return texts[-1].read_text()  # the largest: smaller programs may have been compiled on the way
 
 
-def _needed(message: str) -> float | None:
-    found = re.search(r"Used ([\d.]+)([KMG]) of", message)
+def needed_bytes(message: str) -> float | None:
+    """How much memory a compiler that ran out of it says that the program takes; None where it does not say."""
+    found = re.search(r"(?:Used |required[^(]*\()([\d.]+)([KMG])", message)
     return float(found[1]) * 2.0 ** {"K": 10, "M": 20, "G": 30}[found[2]] if found else None

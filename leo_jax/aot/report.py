@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from leo_jax.aot.chips import Slice
+from leo_jax.aot.compiling import DoesNotFit
 from leo_jax.aot.inputs import Input
 from leo_jax.aot.roofline import Roofline
 
@@ -67,6 +69,15 @@ def paragraph(r: Roofline, wants: Input | None = None, *, steps: int = 0) -> str
         f"  compiled in {r.compiling:.0f} s, {r.processor:.0f} s of processor, by {r.compiler}; traced in {r.tracing:.0f} s"
     )
     return "\n".join(lines)
+
+
+def refusal(stage: str, place: Slice, error: DoesNotFit) -> str:
+    """What is known of a program that the compiler refused for its memory."""
+    needed = f"{error.needed / 1e9:.2f} of" if error.needed else "more than"
+    return (
+        f"{stage} on {place.devices} {place.chip.name} ({place.topology}):\n"
+        f"  memory     {needed} {place.chip.memory / 1e9:.0f} GB: DOES NOT FIT, by the compiler"
+    )
 
 
 def _number(value: float) -> str:

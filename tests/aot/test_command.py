@@ -109,6 +109,27 @@ def test_fsdp_of_a_denoiser_gathers_its_parameters_once_for_each_use(tmp_path):
 
 @TPU
 @pytest.mark.slow
+def test_what_does_not_fit_one_slice_is_tried_on_the_next(tmp_path):
+    out = tmp_path / "found.json"
+    done = run("--stage=start", "--topology=v5e-4,v5p-8", "--config.start.width=16384", f"--out={out}")
+    assert done.returncode == 1 and "error: too large for the chip's memory: start on v5e:2x2;" in done.stderr
+    refused, fitting = json.loads(out.read_text())
+    assert refused["needed_bytes"] > 16e9 and "memory" in refused["compiler_said"] and fitting["memory"]["fits"]
+    assert "of 16 GB: DOES NOT FIT, by the compiler" in done.stdout and "| start | 4 v5p |" in done.stdout
+
+
+@TPU
+@pytest.mark.slow
+def test_the_largest_batch(tmp_path):
+    """By compiling; each size that is tried is told."""
+    small = {"start.width": 8192, "start.num_blocks": 1}
+    (found,), text = rooflines(tmp_path, "--stage=start", "--topology=v5e-4", "--largest_batch", config=small)
+    sizes = [int(n) for n in re.findall(r"^  (\d+) a chip: ", text, re.M)]
+    assert found["largest_per_device"] >= max(sizes) >= 1 and f"{found['largest_per_device']} a chip fit" in text
+
+
+@TPU
+@pytest.mark.slow
 def test_every_stage_compiles(tmp_path):
     stages = ["codes", "motion", "transition", "first_frame", "i3d"]
     small = {name: 32 for name in ("motion.width", "transition.width", "first_frame.width")}

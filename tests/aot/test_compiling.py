@@ -15,6 +15,20 @@ from leo_jax.metrics import content, preprocess
 from leo_jax.ops import resample
 
 GPU = pytest.mark.skipif(compiling.missing("cuda") is not None, reason=f"not installed: {compiling.NEEDED['cuda'][1]}")
+
+
+@pytest.mark.parametrize(
+    ("message", "needed"),
+    [
+        ("the total memory required for HLO temporaries (77.31G) exceeds available HBM (15.75G).", 77.31 * 2**30),
+        ("Ran out of memory in memory space hbm. Used 512.0M of 15.75G hbm.", 512 * 2**20),
+        ("RESOURCE_EXHAUSTED: something else", None),
+    ],
+)
+def test_what_a_compiler_says_that_ran_out_of_memory(message, needed):
+    assert compiling.needed_bytes(message) == needed
+
+
 TPU = pytest.mark.skipif(
     compiling.missing("tpu") is not None, reason="libtpu is not installed: pip install -e '.[aot]'"
 )
