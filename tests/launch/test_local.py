@@ -4,10 +4,13 @@ import re
 import signal
 import sys
 
+import numpy as np
 import pytest
 
+from leo_jax.data import manifest
 from leo_jax.training.logging import read_rows
-from tests.launch.scripts import LAUNCH, ROOT, Stubs, wait_for_line
+from tests.experiment.tiny import NETWORKS
+from tests.launch.scripts import LAUNCH, Stubs, wait_for_line
 
 SCRIPT = LAUNCH / "local_multiprocess.sh"
 
@@ -55,29 +58,35 @@ def test_one_that_fails_ends_the_others(stubs):
     assert process.returncode == 3, output
 
 
+CONFIG = """
+import pathlib
+
+from tests.experiment.tiny import NETWORKS, tiny
+
+
+def get_config():
+    config = tiny(pathlib.Path({folder!r}), ("animator", "codes", *NETWORKS, "sample"))
+    config.mesh.update({{"data": -1, "fsdp": 2}})
+    return config
+"""
+
+
 @pytest.mark.slow
-def test_trains_the_puppets(stubs, tmp_path):
-    tiny = {
-        "model.size": 8,
-        "model.width": 0.015625,
-        "model.code_dim": 4,
-        "data.batch_size": 8,
-        "data.dir": tmp_path / "data",
-        "puppets.num_train": 8,
-        "puppets.num_test": 4,
-        "puppets.frames": 4,
-        "puppets.size": 16,
-        "animator.steps": 4,
-        "animator.log_every": 1,
-        "animator.heldout_pairs": 2,
-    }
-    flags = [f"--config.{name}={value}" for name, value in tiny.items()]
-    config = f"--config={ROOT / 'configs' / 'puppets.py'}"
-    process = stubs.start(
-        SCRIPT, config, f"--workdir={tmp_path / 'run'}", *flags, "--stages=animator", PROCESSES="2", DEVICES="2"
-    )
+def test_trains_all_of_the_puppets(stubs, tmp_path):
+    """Two processes of two devices: every network, the state cut over two of them, codes by both, samples by the first."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "whole.py").write_text(CONFIG.format(folder=str(tmp_path)))
+    run = tmp_path / "run"
+    config = f"--config={tmp_path / 'configs' / 'whole.py'}"
+    process = stubs.start(SCRIPT, config, f"--workdir={run}", PROCESSES="2", DEVICES="2")
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     assert "[0] 4 cpu device(s), 2 process(es)" in output
-    rows = read_rows(tmp_path / "run" / "animator" / "metrics.jsonl")
-    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
+    for name in ("animator", *NETWORKS):
+        rows = read_rows(run / name / "metrics.jsonl")
+        losses = [row for row in rows if any(key.startswith("loss") for key in row)]
+        assert losses and all(np.isfinite(list(row.values())).all() for row in losses), name
+        assert [row for row in rows if any(key.startswith("heldout/") for key in row)], name
+        assert (run / name / f"{name}.npz").is_file() and list((run / name / "pictures").glob("*.png")), name
+    assert set(manifest.load(run / "codes").splits) == {"train", "test"}
+    assert len(list((run / "sample").rglob("*.mp4"))) >= 3 and (run / "report.html").is_file()
