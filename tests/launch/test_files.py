@@ -46,6 +46,25 @@ def test_head_says_what_a_person_asks(path):
         assert re.search(r"at least \d+ (chip|GPU)-hours", text), "what will it cost?"
 
 
+def test_heads_cost_what_the_roofline_says():
+    """The sums of docs/scale.md's schedule, for the chips that a head names."""
+    scale = (ROOT / "docs" / "scale.md").read_text()
+    hours = {
+        row[0]: float(row[1]) for row in re.findall(r"^\| (\w+) \| [\d ]+ × \d+ \| [\d.]+ \| ([\d.]+) \|$", scale, re.M)
+    }
+    assert set(hours) == {"animator", "motion", "start", "transition", "first_frame"}
+    chips, animator = f"{sum(hours.values()):.0f}", f"{hours['animator']:.0f}"
+    h100, a100 = re.search(r"takes ([\d.]+) GPU-hours on 8 H100, ([\d.]+) on 8 A100", scale).groups()
+    for path in FILES:
+        text = " ".join(head(path).split())
+        assert re.findall(r"at least (\d+) chip-hours of v5e .*?, (\d+) of them", text) in ([], [(chips, animator)]), (
+            name(path)
+        )
+        gpus = re.findall(r"at least (\d+) GPU-hours of H100, or (\d+) of A100", text)
+        assert gpus in ([], [(f"{float(h100):.0f}", f"{float(a100):.0f}")]), name(path)
+        assert "hours" not in text or "in bfloat16" in text, f"{name(path)}: of which type?"
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)
 def test_shellcheck(path):
     done = subprocess.run([*SHELLCHECK, path], capture_output=True, text=True)

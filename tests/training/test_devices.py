@@ -75,7 +75,9 @@ def compare(found, expected, run):
 def compare_all(folder, runs, reference=None):
     for run in runs:
         expected = np.load((reference or folder) / f"{run.split(':')[0]}:1x1.npz")
-        for path in folder.glob(f"{run}*.npz"):
+        found = sorted(folder.glob(f"{run}*.npz"))
+        assert found, f"{run} left nothing"
+        for path in found:
             compare(np.load(path), expected, path.stem)
 
 
