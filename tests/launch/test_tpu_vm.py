@@ -169,8 +169,12 @@ def parent(process):
     return int(pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
-def test_a_host_that_shuts_down_leaves_the_code_of_its_training(tmp_path):
-    """A shutdown signals all processes at once, also the one that waits for the training's code."""
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [(signal.SIGTERM, "told to stop, and saved; going on"), (signal.SIGKILL, "a process or its host died")],
+)
+def test_hosts_that_go_down(how, said, tmp_path):
+    """A shutdown signals all processes at once, also the one that waits for the training's code; a crash leaves none."""
     cloud = Cloud(tmp_path, codes=["wait", "0"])
     process = cloud.start(RUN, "leo", "v5litepod-8", **cloud.environment)
     for host in cloud.hosts:
@@ -178,23 +182,9 @@ def test_a_host_that_shuts_down_leaves_the_code_of_its_training(tmp_path):
     for host in cloud.hosts:
         training = int((host / "leo.pid").read_text())
         for number in (parent(training), training):
-            os.kill(number, signal.SIGTERM)
+            os.kill(number, how)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0 and "told to stop, and saved; going on" in output, output
-
-
-def test_a_host_that_goes_down_without_a_word_is_got_over(tmp_path):
-    """It leaves no code; that is not a run which did not start."""
-    cloud = Cloud(tmp_path, codes=["wait", "0"])
-    process = cloud.start(RUN, "leo", "v5litepod-8", **cloud.environment)
-    for host in cloud.hosts:
-        wait_for_line(host / "leo.log", "waits", process)
-    for host in cloud.hosts:
-        training = int((host / "leo.pid").read_text())
-        for number in (parent(training), training):
-            os.kill(number, signal.SIGKILL)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0 and "a process or its host died; going on" in output, output
+    assert process.returncode == 0 and said in output, output
 
 
 def test_failed_installation_is_not_tried_for_ever(tmp_path):
