@@ -53,8 +53,26 @@ def test_its_people_move_as_puppets_do(model, people):
     assert gone[-1] < 1, "two strangers are about as far apart: it has become somebody else's motion"
 
 
+def test_its_first_images_are_people_in_the_codes_poses(model, people):
+    """Drawn for strangers' codes and encoded again, an image is nearer to its own code than to the others'."""
+    codes = np.concatenate([model.codes(person.frames[:1]) for person in people])
+    images = model.first_frame(codes, steps=20)
+    assert images.shape == (len(codes), 64, 64, 3) and np.abs(images).max() <= 1
+    found = model.codes(images)
+    distances = np.linalg.norm((found[:, None] - codes[None]) / codes.std(0), axis=-1)
+    own = np.diagonal(distances)
+    nearer = (own[:, None] < distances).sum() / (len(codes) * (len(codes) - 1))
+    assert nearer > 0.7, f"nearer than {nearer:.2f} of the others"
+
+
+def test_it_has_what_makes_videos_from_nothing(model):
+    video = list(model.generate(frames=5, steps=3))
+    assert np.shape(video) == (5, 64, 64, 3) and np.isfinite(video).all()
+    assert 0.1 < np.std(video[0]) < 1, "a picture, neither grey nor noise at its bounds"
+
+
 def test_it_has_what_moves_a_photo_without_an_end(model, people):
-    assert model.stages == {"animator", "motion", "start", "transition"}
+    assert model.stages == {"animator", "motion", "start", "transition", "first_frame"}
     video = list(model.generate(people[0].frames[0], frames=70, steps=5, transition=True))
     assert np.shape(video) == (70, 64, 64, 3)
     assert np.isfinite(video).all()
