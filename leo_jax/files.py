@@ -23,7 +23,6 @@ NO_ARRAYS = (
     IndexError,
     zipfile.BadZipFile,
     zlib.error,
-    NotImplementedError,
     RuntimeError,
 )
 

@@ -250,7 +250,7 @@ def _doubts(results: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
             other["weights"][name] != first["weights"][name] for name in set(other["weights"]) & set(first["weights"])
         ):
             notes.append(f"{label} and {first_label} were scored by networks with different weights")
-        for name in set(other["metrics"]) & set(first["metrics"]):
+        for name in sorted(set(other["metrics"]) & set(first["metrics"])):
             networks = [result["metrics"][name].get("network") for result in (first, other)]
             if networks[0] != networks[1] and other["weights"] == first["weights"]:
                 notes.append(f"{name.upper()} of {label} and {first_label} is of features that were taken differently")

@@ -62,10 +62,9 @@ while :; do
             exit 1
             ;;
         75 | 143) echo "told to stop, and saved; going on" ;;
-        76 | 134 | gone) # a host was lost, or one process killed: not for ever, it may be killed for want of memory
+        76 | 134) # a host was lost, or one process killed: not for ever, it may be killed for want of memory
             if ((++died > 9)); then
                 echo "a process or its host died for the tenth time: the log above says which"
-                [[ $code == gone ]] && exit 76
                 exit "$code"
             fi
             echo "a process or its host died; going on from the last checkpoint"

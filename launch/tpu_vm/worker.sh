@@ -2,8 +2,7 @@
 # One host's part of run.sh, which copies and calls it.
 #
 #   worker.sh run FLAGS…   installs the clone it lies in, starts the training unless it is under way, follows its log
-#   worker.sh code         prints the exit code of the last training, `running`, `stopped` (by the next), `gone` (it left no
-#                          code: the machine went down), or `none`
+#   worker.sh code         prints the exit code of the last training, `running`, `stopped` (by the next), or `none`
 #   worker.sh stop         lets the training save and end
 #
 # Starts: `python -m leo_jax.main FLAGS…`, apart from the connection it was started by. Costs, and how it resumes: see run.sh.
@@ -68,7 +67,7 @@ case ${1:-} in
         elif [[ -s $code_file ]]; then
             cat "$code_file"
         elif [[ -s $pid_file ]]; then
-            echo gone
+            echo 76 # it left no code: the machine went down, which the others end with this for
         else
             echo none
         fi

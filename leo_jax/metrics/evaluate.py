@@ -17,7 +17,7 @@ from leo_jax.metrics.frechet import frechet_distance
 from leo_jax.metrics.kernel import kernel_distance
 from leo_jax.metrics.paired import PAIRED
 from leo_jax.metrics.protocols import Protocol
-from leo_jax.metrics.video_set import Video, VideoSet
+from leo_jax.metrics.video_set import VideoSet
 from leo_jax.metrics.words import DISTANCES
 from leo_jax.progress import Bar, progress_bar
 from leo_jax.video import BadVideo
@@ -231,15 +231,15 @@ def _of_one_size(real: VideoSet, fake: VideoSet, protocol: Protocol, settings: S
 
     Raises ValueError, naming two that differ, unless such are to be left out and both sides have some of one size.
     """
-    counts = [collections.Counter(_size(video) for video in side.videos) for side in (real, fake)]
+    counts = [collections.Counter(video.size for video in side.videos) for side in (real, fake)]
     if len(counts[0] | counts[1]) == 1:
         return real, fake
     common = sorted(set(counts[0]) & set(counts[1]))
     if settings.on_bad != "skip" or not common:
         one = real.videos[0]
-        side, odd = next((s, v) for s in (real, fake) for v in s.videos if _size(v) != _size(one))
+        side, odd = next((s, v) for s in (real, fake) for v in s.videos if v.size != one.size)
         raise ValueError(
-            f"{one.name} of {real.where} has {_size(one)} px, {odd.name} of {side.where} {_size(odd)}, and {protocol.name} does "
+            f"{one.name} of {real.where} has {one.size} px, {odd.name} of {side.where} {odd.size}, and {protocol.name} does "
             "not resize: bring all to one size, or override its resolution, as in --override resolution=128"
         )
     # The size that leaves the smaller side the most videos, then both together.
@@ -249,13 +249,9 @@ def _of_one_size(real: VideoSet, fake: VideoSet, protocol: Protocol, settings: S
 
 def _only(side: VideoSet, size: str, protocol: Protocol) -> VideoSet:
     reason = f"px where {size} are compared: {protocol.name} does not resize"
-    odd = tuple((v.name, f"{_size(v)} {reason}") for v in side.videos if _size(v) != size)
-    kept = tuple(v for v in side.videos if _size(v) == size)
+    odd = tuple((v.name, f"{v.size} {reason}") for v in side.videos if v.size != size)
+    kept = tuple(v for v in side.videos if v.size == size)
     return dataclasses.replace(side, videos=kept, skipped=(*side.skipped, *odd))
-
-
-def _size(video: Video) -> str:
-    return f"{video.height}x{video.width}"
 
 
 def _distances(

@@ -17,6 +17,7 @@ from leo_jax.denoisers import KINDS, UNFINISHED_FILE, from_description, load_des
 from leo_jax.metrics import clips, preprocess
 from leo_jax.metrics.protocols import Protocol as EvaluationProtocol
 from leo_jax.metrics.video_set import Video, VideoSet
+from leo_jax.metrics.videos import hash_of
 from leo_jax.video import BadVideo
 
 CHECKPOINTS, DESCRIPTIONS = "checkpoints", (weights.MODEL_FILE, UNFINISHED_FILE, "config.json")
@@ -93,13 +94,11 @@ def is_model(path: files.PathLike) -> bool:
 
 def fingerprint(path: files.PathLike) -> str:
     """SHA-256 over the names and contents of a model's weights and descriptions; logs, codes and results do not count."""
-    folder, digest = pathlib.Path(path), hashlib.sha256()
+    folder = pathlib.Path(path)
     places = (folder, *(folder / stage for stage in ("animator", *KINDS)))
     found = [file for place in places for file in place.glob("*") if file.suffix == ".npz" or file.name in DESCRIPTIONS]
     found += [file for place in places for file in (place / CHECKPOINTS).rglob("*")]
-    for file in sorted(file for file in found if file.is_file()):
-        digest.update(f"{file.relative_to(folder)} {files.sha256(file)}\n".encode())
-    return digest.hexdigest()
+    return hash_of(sorted(file for file in found if file.is_file()), folder)
 
 
 def sampling(path: files.PathLike) -> dict[str, dict[str, float]]:

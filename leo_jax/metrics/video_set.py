@@ -39,6 +39,11 @@ class Video:
     fps: float | None = None
 
     @property
+    def size(self) -> str:
+        """Of its frames, "HxW"."""
+        return f"{self.height}x{self.width}"
+
+    @property
     def lossless(self) -> bool:
         """Whether the stored frames are the exact ones."""
         return self.storage in LOSSLESS
@@ -74,7 +79,7 @@ class VideoSet:
     @property
     def sizes(self) -> list[str]:
         """The frame sizes found, as "HxW"."""
-        return sorted({f"{v.height}x{v.width}" for v in self.videos})
+        return sorted({v.size for v in self.videos})
 
     @property
     def storages(self) -> list[str]:

@@ -146,11 +146,15 @@ def from_function(
 
 def fingerprint(path: pathlib.Path) -> str:
     """SHA-256 over the names and the whole content of all files at `path`: kept features are theirs, whatever differs."""
-    digest, found = hashlib.sha256(), _files(path)
+    return hash_of(_files(path), path if path.is_dir() else path.parent)
+
+
+def hash_of(found: Sequence[pathlib.Path], folder: pathlib.Path) -> str:
+    """SHA-256 over the names in `folder` and the whole content of some files, in this order."""
+    digest = hashlib.sha256()
     with concurrent.futures.ThreadPoolExecutor(processes.cores()) as pool:  # hashing leaves Python's lock
         for file, content in zip(found, pool.map(files.sha256, found), strict=True):
-            name = str(file.relative_to(path)) if path.is_dir() else file.name
-            digest.update(f"{name} {content}\n".encode())
+            digest.update(f"{file.relative_to(folder)} {content}\n".encode())
     return digest.hexdigest()
 
 

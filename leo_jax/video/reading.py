@@ -206,7 +206,9 @@ def _timestamps(path: pathlib.Path) -> list[int]:
     Raises BadVideo when the file holds less than it tells of.
     """
     with _opened(path) as (container, stream):
-        every = [packet for packet in container.demux() if packet.size]
+        # Only Matroska's header tells how long all streams together last.
+        streams = () if "matroska" in container.format.name else (stream,)
+        every = [packet for packet in container.demux(*streams) if packet.size]
         packets = [packet for packet in every if packet.stream_index == stream.index]
         if short := _missing(path, container, stream, every, len(packets)):
             raise BadVideo(str(path), f"is cut short or damaged: {short}")
