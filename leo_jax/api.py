@@ -222,11 +222,8 @@ def load(directory: files.PathLike, *, batch_size: int | None = None) -> Model:
     else:
         animator, params = _from_checkpoint(path)
     weights.check_tree(params, shapes_of(animator), what=f"{path}: an animator of {animator.size} px")
-    # A folder that holds an animator directly (a converted one, a shipped model) has the other stages inside; a workdir beside.
-    root = path.parent if path != pathlib.Path(directory) and path.name == "animator" else path
-    return Model(
-        path, Renderer(animator, params, batch_size), CodeSampler(Stages(root, animator.code_dim, animator.size))
-    )
+    stages = Stages(find_root(directory), animator.code_dim, animator.size)
+    return Model(path, Renderer(animator, params, batch_size), CodeSampler(stages))
 
 
 def find(directory: files.PathLike) -> pathlib.Path:
@@ -243,6 +240,12 @@ def find(directory: files.PathLike) -> pathlib.Path:
         f"no model in {directory}: neither {weights.MODEL_FILE} (from `leo convert lia`, or a finished training) nor "
         f"checkpoints/ (a training under way). Models that come with the package: {', '.join(shipped) or 'none'}"
     )
+
+
+def find_root(directory: files.PathLike) -> pathlib.Path:
+    """The folder that holds the other stages: inside the one with the animator (converted, shipped), in a workdir beside it."""
+    path = find(directory)
+    return path.parent if path != pathlib.Path(directory) and path.name == "animator" else path
 
 
 def shapes_of(animator: Animator) -> Any:

@@ -26,6 +26,10 @@ NEEDED = {
 }
 # Choosing the quickest of several kernels needs the GPU: without one the compiler takes its defaults.
 GPU_OPTIONS: dict[str, Any] = {"xla_gpu_autotune_level": 0}
+# What it says where its own default, products by Triton, has no tiles for a shape (I3D's, of float32 at the highest precision);
+# then libraries multiply.
+NO_TILES = "output tile sizes"
+LIBRARIES: dict[str, Any] = {"xla_gpu_enable_triton_gemm": False}
 
 # What a compiler for GPUs asks the driver about: the figures of SXM modules.
 GPU_TARGET = """
@@ -137,7 +141,7 @@ def compile_for(trace: Any, mesh: jax.sharding.Mesh) -> Compiled:
     with tempfile.TemporaryDirectory() as printed:
         prints = {"xla_dump_to": printed, "xla_dump_hlo_as_text": True}
         try:
-            executable = lowered.compile(compiler_options=GPU_OPTIONS if platform == "cuda" else prints)
+            executable = _for_gpus(lowered) if platform == "cuda" else lowered.compile(compiler_options=prints)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -145,6 +149,15 @@ def compile_for(trace: Any, mesh: jax.sharding.Mesh) -> Compiled:
         compiling, used = time.perf_counter() - start - tracing, time.process_time() - used
         text = text_of(executable, pathlib.Path(printed))
     return Compiled(executable, text, traced, version(platform), tracing, compiling, used)
+
+
+def _for_gpus(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    try:
+        return lowered.compile(compiler_options=GPU_OPTIONS)
+    except jax.errors.JaxRuntimeError as error:
+        if NO_TILES not in str(error):
+            raise
+        return lowered.compile(compiler_options=GPU_OPTIONS | LIBRARIES)
 
 
 def text_of(executable: Any, printed: pathlib.Path) -> str:

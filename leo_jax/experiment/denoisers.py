@@ -35,13 +35,18 @@ from leo_jax.models.unet import UNet
 from leo_jax.training import denoising
 from leo_jax.training.denoising_pictures import Render, make_picture
 from leo_jax.training.loop import fit
-from leo_jax.training.state import to_host
+from leo_jax.training.state import PyTree, to_host
 
 MULTIPLIERS = {64: (1, 2, 3, 4), 128: (1, 1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4)}  # of the first frame's U-Net, by size
 ATTENTION = (16, 8)  # px at which it attends
 SHOWN = {"motion": 3, "start": 512, "transition": 3, "first_frame": 8}  # examples in a picture
 SCHEDULES = ("linear", "cosine")
 PREDICTIONS = ("noise", "velocity")
+LEARNT = (
+    "schedule",
+    "prediction",
+    "lmc",
+)  # of a description: what a network's answers mean, and its shapes do not show
 
 
 def denoiser_of(config: ConfigDict, name: str) -> Denoiser:
@@ -90,6 +95,8 @@ def check(config: ConfigDict, name: str) -> None:
     check_batch(f"{name}.batch_size", section.batch_size)
     check_parts(name, section.accumulate, section.batch_size, 1)
     check_falloff(name, section)
+    if section.start_from:
+        begun(config, name)
     if not (0 <= section.eta <= 1 and section.bound >= 0):
         raise ConfigError(f"{name}.eta = {section.eta}, {name}.bound = {section.bound}: 0 to 1, and not negative")
     if section.prediction not in PREDICTIONS:
@@ -192,6 +199,29 @@ def _has_test(workdir: pathlib.Path) -> bool:
     return found is not None and "test" in found.splits
 
 
+def begun(config: ConfigDict, name: str) -> PyTree | None:
+    """The network that `start_from` names, None if none. Raises ConfigError if it is not finished, or of another kind."""
+    named = config[name].start_from
+    if not named:
+        return None
+    field, denoiser = f"{name}.start_from = {named!r}", denoiser_of(config, name)
+    try:
+        folder = api.find_root(named) / name
+        there = weights.load_description(folder)[name]
+        params = weights.load_tree(folder / f"{name}.npz")
+        weights.check_tree(params, weights.shapes_of(denoiser.module, *inputs_of(denoiser)), what=str(folder))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{field}: no finished {name} model ({error})") from error
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{field}: {error}") from error
+    here = json.loads(json.dumps(describe(denoiser)))
+    different = [part for part in LEARNT if there.get(part) != here.get(part)]
+    if different:
+        told = ", ".join(f"{part} {there.get(part)!r} there, {here.get(part)!r} here" for part in different)
+        raise ConfigError(f"{field} learnt something else: {told}")
+    return params
+
+
 def settings_of(section: ConfigDict) -> denoising.Settings:
     """The constants of the training that a section describes."""
     return denoising.Settings(**{f.name: section[f.name] for f in dataclasses.fields(denoising.Settings)})
@@ -205,7 +235,8 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh, name: str) -> None
     with_input, held = batches(config, name, workdir), heldout(config, name, workdir)
     evaluate = denoising.make_evaluation(denoiser, held, seed=config.seed) if held is not None else None
     picture = make_picture(denoiser, shown(config, name, workdir), render=renderer(workdir))
-    task = denoising.make_task(denoiser, statistics, settings, picture=picture, evaluate=evaluate)
+    given = begun(config, name)
+    task = denoising.make_task(denoiser, statistics, settings, given=given, picture=picture, evaluate=evaluate)
     about = {name: describe(denoiser), "stride": config.data.stride, "fps": fps}
     if speaks():  # what `leo_jax.load` needs beside a checkpoint, while this stage is still in training
         weights.save_tree(folder / "statistics.npz", statistics._asdict())
@@ -252,5 +283,6 @@ def stage(config: ConfigDict, name: str) -> Stage:
         "first_frame": ("seed", "model.size", "first_frame"),
     }[name]
     needs = ("codes", "code_data") if name == "first_frame" else ("codes",)
+    needs += ("begun",) if config[name].start_from else ()
     check_, run_ = functools.partial(check, name=name), functools.partial(run, name=name)
     return Stage(fields, needs, check_, run_, result_of(f"{name}.npz", weights.MODEL_FILE, last=weights.MODEL_FILE))

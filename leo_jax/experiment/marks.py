@@ -24,19 +24,19 @@ WHAT = {
     "data": "the data",
     "code_data": "the videos that codes are made of",
     "given": "the model of animator_from",
-    "begun": "the model of animator.start_from",
+    "begun": "the model of start_from",
 }
 
 # Fields that a resumed run may change: how long, how often, from where; nothing that a step computes.
 FREE = {
     "model": ("remat",),
     "data": ("dir", "name", "workers", "on_corrupt"),
-    "animator": ("vgg19", "heldout_pairs", "start_from"),  # the model of start_from itself is an input
+    "animator": ("vgg19", "heldout_pairs"),
 }
 TRAINED = ("animator", "motion", "start", "transition", "first_frame")
 FREE_IN_TRAINED = (
     *("steps", "falloff", "log_every", "picture_every", "checkpoint_every", "keep", "heldout", "remat", "accumulate"),
-    "resume_skip_batches",
+    *("resume_skip_batches", "start_from"),  # the model of start_from itself is an input
 )
 
 

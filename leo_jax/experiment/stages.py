@@ -13,7 +13,6 @@ from leo_jax.data import manifest
 from leo_jax.data import verify as verifying
 from leo_jax.experiment import animator, codes, evaluation, marks, samples
 from leo_jax.experiment import denoisers as denoising
-from leo_jax.experiment.animator import ANIMATOR_FILE
 from leo_jax.experiment.marks import Stage
 from leo_jax.experiment.settings import (
     ConfigError,
@@ -37,11 +36,12 @@ WAYS_OUT = (
     "made anew)"
 )
 
-DATA: Mapping[str, Callable[[ConfigDict], str | None]] = {
-    "data": lambda config: marks.data_hash(config.data.dir),
-    "code_data": lambda config: marks.data_hash(code_data(config)),
-    "given": lambda config: _given_hash(config.animator_from),
-    "begun": lambda config: _given_hash(config.animator.start_from),
+# Hashes of what a stage (the second argument) reads that is no stage's result.
+DATA: Mapping[str, Callable[[ConfigDict, str], str | None]] = {
+    "data": lambda config, _: marks.data_hash(config.data.dir),
+    "code_data": lambda config, _: marks.data_hash(code_data(config)),
+    "given": lambda config, _: _given_hash(config.animator_from, "animator"),
+    "begun": lambda config, name: _given_hash(config[name].start_from, name),
 }
 
 
@@ -87,7 +87,7 @@ def run(
     mesh = mesh_of(config)
     check_workdir(config, workdir, stages, selected, accept_changes=accept_changes)
     check_files(config, workdir, verify=verify)
-    drawn = lambda: [DATA[name](config) for name in ("data", "code_data")]
+    drawn = lambda: [marks.data_hash(folder) for folder in (config.data.dir, code_data(config))]
     there = drawn()
     draw_puppets(
         config, DATA if PREPARE in config.stages else {need for name in selected for need in stages[name].needs}
@@ -108,7 +108,9 @@ def inputs_of(
 ) -> dict[str, str | None]:
     """Hashes of what the stage reads, as it lies there now; None for what is needed and not there."""
     stage = stages[name]
-    found = {need: DATA[need](config) if need in DATA else stages[need].result(workdir / need) for need in stage.needs}
+    found = {
+        need: DATA[need](config, name) if need in DATA else stages[need].result(workdir / need) for need in stage.needs
+    }
     used = {name: stages[name].result(workdir / name) for name in stage.uses}
     return found | {name: value for name, value in used.items() if value is not None}
 
@@ -265,9 +267,10 @@ def run_stage(
     together(f"{name} is marked")
 
 
-def _given_hash(directory: str) -> str | None:
+def _given_hash(directory: str, name: str) -> str | None:
     try:
-        return files.sha256(api.find(directory) / ANIMATOR_FILE)
+        folder = api.find(directory) if name == "animator" else api.find_root(directory) / name
+        return files.sha256(folder / f"{name}.npz")
     except FileNotFoundError:
         return None
 

@@ -54,13 +54,14 @@ def make_task(
     statistics: Statistics,
     settings: Settings,
     *,
+    given: PyTree | None = None,
     picture: Callable[[PyTree, PyTree, Batch], UInt8[np.ndarray, "h w 3"]] | None = None,
     evaluate: Callable[[PyTree, PyTree], Mapping[str, float]] | None = None,
 ) -> Task:
     """The task that trains `denoiser` to predict the noise: mean squared error, a uniform step for each sample.
 
     Its batches are what `denoiser.loss` names, the codes as the animator gives them, the images as bytes. Its state is {'params',
-    'optimiser', 'ema'}; its name the denoiser's stage.
+    'optimiser', 'ema'}; its name the denoiser's stage. `given` are parameters to begin with.
     """
     transformation = adam(settings.learning_rate, settings.warmup)
 
@@ -83,7 +84,8 @@ def make_task(
         metrics = {"loss": loss, "gradient/norm": optax.tree_utils.tree_norm(gradients)}
         return {"params": params, "optimiser": optimiser, "ema": ema}, metrics
 
-    return Task(denoiser.stage, init, step, {"statistics": statistics}, picture, evaluate)
+    begin = {"params": given, "ema": given} if given is not None else {}
+    return Task(denoiser.stage, init, step, {"statistics": statistics}, picture, evaluate, begin)
 
 
 def make_evaluation(

@@ -159,6 +159,14 @@ def test_the_animators_step_compiles_for_gpus(tmp_path):
     assert set(moved) == {"all-reduce"} and gradients <= moved["all-reduce"]["bytes"] <= 2 * gradients + DEMODULATED
 
 
+@GPU
+@pytest.mark.slow
+def test_i3d_compiles_for_gpus(tmp_path):
+    """Its products are of float32 at the highest precision, for which not every form has tiles."""
+    (found,), _ = rooflines(tmp_path, "--stage=i3d", "--topology=a100-8", "--per_device=1")
+    assert found["memory"]["fits"] and found["flops"] >= found["model_flops"] > 0 and not found["collectives"]
+
+
 def test_what_cannot_be_is_one_clear_line(tmp_path):
     done = run("--topology=v9-8")
     assert done.returncode == 1 and re.search(r"^error: topology 'v9-8'", done.stderr, re.MULTILINE), done.stderr

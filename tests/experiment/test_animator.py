@@ -144,7 +144,7 @@ def test_training_begins_with_the_given_model(trained, tmp_path):
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, err_msg="a step of rate 0 moved the given model")
     jax.tree.map(close, given, begun)  # the running mean rounds
     still.animator.start_from = ""
-    with pytest.raises(ConfigError, match=r"animator\.start_from"):
+    with pytest.raises(ConfigError, match="the model of start_from: one there, none here"):
         experiment.run(still, tmp_path / "run")
 
 

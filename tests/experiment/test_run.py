@@ -131,6 +131,39 @@ def test_a_longer_run_goes_on_exactly(finished, given, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, "2 + 2 steps are not 4"), once, twice)
 
 
+def test_a_network_begins_with_the_given_one(finished, given, tmp_path):
+    data, workdir = finished
+    (tmp_path / "run").mkdir()
+    for name in ("animator", "codes"):
+        (tmp_path / "run" / name).symlink_to(workdir / name)
+    config = config_of(data, given, ("start",))
+    config.seed = 5  # other random parameters, were they not given
+    config.start.update({"start_from": str(workdir), "learning_rate": 0.0, "steps": 1})
+    experiment.run(config, tmp_path / "run")
+    there, here = (weights.load_tree(folder / "start" / "start.npz") for folder in (workdir, tmp_path / "run"))
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, err_msg="a step of rate 0 moved the given network")
+    jax.tree.map(close, there, here)  # the running mean rounds
+    config.start.start_from = ""
+    with pytest.raises(ConfigError, match="the model of start_from: one there, none here"):
+        experiment.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("width", 32, "names do not fit"),
+        ("prediction", "noise", "learnt something else: prediction 'velocity' there, 'noise' here"),
+        ("start_from", "puppet", "no finished start model .*puppets"),
+    ],
+)
+def test_a_network_to_begin_with_has_to_fit(finished, given, tmp_path, field, value, message):
+    data, workdir = finished
+    config = config_of(data, given, ("start",))
+    config.start.update({"start_from": str(workdir), field: value})
+    with pytest.raises(ConfigError, match=rf"(?s)start.start_from = .*{message}"):
+        experiment.run(config, tmp_path / "run")
+
+
 def test_the_given_animator_is_copied_and_kept_track_of(finished, given, tmp_path):
     data, workdir = finished
     assert (workdir / "animator" / "animator.npz").read_bytes() == (given / "animator.npz").read_bytes()

@@ -50,7 +50,7 @@ def fakes(monkeypatch):
     fakes = Fakes()
     monkeypatch.setattr(stages, "stages_of", lambda config: fakes.all)
     monkeypatch.setattr(stages, "draw_puppets", lambda config, needed: None)
-    monkeypatch.setitem(stages.DATA, "data", lambda config: config.data.name)
+    monkeypatch.setitem(stages.DATA, "data", lambda config, name: config.data.name)
     return fakes
 
 
