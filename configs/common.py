@@ -12,9 +12,7 @@ def denoiser(batch_size: int, steps: int) -> ConfigDict:
     section = ConfigDict()
     section.batch_size = batch_size  # global: a multiple of the number of devices
     section.steps = steps
-    section.start_from = (
-        ""  # ours: a model whose network of this stage is trained on, a folder or a name as --model takes
-    )
+    section.start_from = ""  # ours: a model whose network of this stage is trained on; as --model takes it
     section.learning_rate = 1e-4  # the paper's for the motion model, ours for the others; AdamW without decay
     section.warmup = 1000  # ours: steps over which the rate rises
     section.falloff = 0  # ours: last steps, over which it falls linearly to 0; 0 keeps it
