@@ -17,6 +17,8 @@ class Chip:
         name: what it is called here.
         platform: JAX's.
         flops: peak multiply-adds in bfloat16, as FLOP/s.
+        flops32: in float32 at full precision: what of a TPU's peak is left when each product takes six of bfloat16, or a GPU's
+            published float32.
         memory: bytes of HBM.
         bandwidth: of HBM, bytes/s.
         link: bytes/s that it sends to its neighbours over all its links together (half of a bidirectional figure).
@@ -28,6 +30,7 @@ class Chip:
     name: str
     platform: str
     flops: float
+    flops32: float
     memory: float
     bandwidth: float
     link: float
@@ -39,12 +42,12 @@ class Chip:
 CHIPS: Mapping[str, Chip] = {
     chip.name: chip
     for chip in (
-        Chip("v4", "tpu", 275e12, 32.0 * 2**30, 1200e9, 300e9, 300e9, 4, cores=2),
-        Chip("v5e", "tpu", 197e12, 16e9, 819e9, 200e9, 200e9, 8),
-        Chip("v5p", "tpu", 459e12, 95e9, 2765e9, 600e9, 600e9, 4, cores=2),
-        Chip("v6e", "tpu", 918e12, 32e9, 1638e9, 400e9, 400e9, 8),
-        Chip("a100", "cuda", 312e12, 80e9, 2039e9, 300e9, 25e9, 8),
-        Chip("h100", "cuda", 989e12, 80e9, 3350e9, 450e9, 50e9, 8),
+        Chip("v4", "tpu", 275e12, 275e12 / 6, 32.0 * 2**30, 1200e9, 300e9, 300e9, 4, cores=2),
+        Chip("v5e", "tpu", 197e12, 197e12 / 6, 16e9, 819e9, 200e9, 200e9, 8),
+        Chip("v5p", "tpu", 459e12, 459e12 / 6, 95e9, 2765e9, 600e9, 600e9, 4, cores=2),
+        Chip("v6e", "tpu", 918e12, 918e12 / 6, 32e9, 1638e9, 400e9, 400e9, 8),
+        Chip("a100", "cuda", 312e12, 19.5e12, 80e9, 2039e9, 300e9, 25e9, 8),
+        Chip("h100", "cuda", 989e12, 67e12, 80e9, 3350e9, 450e9, 50e9, 8),
     )
 }
 
@@ -73,8 +76,18 @@ class Slice:
 
     @property
     def link(self) -> float:
-        """Bytes/s that bound a collective over all chips: the hosts' network where the slice leaves a GPU host."""
-        return self.chip.link if self.devices <= self.chip.host else self.chip.network
+        """Bytes/s that bound a collective over all chips.
+
+        Of GPUs the hosts' network where the slice leaves a host. Of TPUs what the chip with the fewest links has: two along
+        a side that closes to a ring, one at the end of a side that does not. Sides of 16 close where slices are flat; where
+        they are cubes all do from 4x4x4 on.
+        """
+        if self.chip.platform != "tpu":
+            return self.chip.link if self.devices <= self.chip.host else self.chip.network
+        flat = len(self.shape) == 2
+        closed = [side >= 16 if flat else all(n % 4 == 0 for n in self.shape) for side in self.shape]
+        links = sum(0 if side == 1 else 2 if ring else 1 for side, ring in zip(self.shape, closed, strict=True))
+        return self.chip.link * max(links, 1) / (2 * len(self.shape))
 
 
 def parse(name: str) -> Slice:

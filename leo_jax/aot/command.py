@@ -66,13 +66,11 @@ def main(arguments: Sequence[str]) -> None:
                     plain.append({"stage": stage, "topology": place.topology, "devices": place.devices, **told})
                 else:
                     misfits += [] if roofline.fits else [f"{stage} on {place.topology}"]
-                    steps = (
-                        config[stage].steps if stage in config and "steps" in config[stage] and stage != "sample" else 0
-                    )
+                    schedule = scheduled(config, stage)
                     wants = inputs.needed(
                         roofline, program.pictures, frames_per_core=frames_per_core, frame_bytes=frame_bytes
                     )
-                    print(report.paragraph(roofline, wants, steps=steps), flush=True)
+                    print(report.paragraph(roofline, wants, **schedule), flush=True)
                     rooflines.append(roofline)
                     given = {"frames_per_core": frames_per_core, "frame_bytes": frame_bytes}
                     plain.append({**roofline.to_json(), "input": {**vars(wants), **given}})
@@ -90,6 +88,16 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(
             f"error: too large for the chip's memory: {', '.join(misfits)}; a smaller --per_device, remat, or fsdp helps"
         )
+
+
+def scheduled(config: Any, stage: str) -> dict[str, int]:
+    """Steps and batch of the whole training that the config asks for; nothing where nothing is trained."""
+    from leo_jax.experiment import marks
+
+    if stage not in marks.TRAINED:
+        return {}
+    section = config.data if stage == "animator" else config[stage]
+    return {"steps": config[stage].steps, "batch_size": section.batch_size}
 
 
 def compile_stage(config: Any, stage: str, place: Any, per_device: int) -> tuple[Any, Any]:

@@ -29,16 +29,16 @@ def table(rooflines: Sequence[Roofline]) -> str:
     return "\n".join([HEAD, *map(row, rooflines)])
 
 
-def paragraph(r: Roofline, wants: Input | None = None, *, steps: int = 0) -> str:
-    """One roofline in words, with the input that it takes and the hours of a whole training of `steps`."""
+def paragraph(r: Roofline, wants: Input | None = None, *, steps: int = 0, batch_size: int = 0) -> str:
+    """One roofline in words, with the input that it takes and the hours of a whole training: `steps` of `batch_size`."""
     chip, memory, seconds = r.place.chip, r.memory, r.seconds
     mesh = " × ".join(f"{size} {axis}" for axis, size in r.mesh.items())
     lines = [
         f"{r.stage} on {r.place.devices} {chip.name} ({r.place.topology}; {mesh}), batch {r.batch_size}:",
         f"  memory     {memory.total / 1e9:.2f} of {chip.memory / 1e9:.0f} GB: {'fits' if r.fits else 'DOES NOT FIT'} (arguments "
         f"{memory.arguments / 1e9:.2f}, temporaries {memory.temporaries / 1e9:.2f}, program {memory.code / 1e9:.2f})",
-        f"  arithmetic {r.flops / 1e12:.3f} TFLOP, {1e3 * seconds['flops']:.2f} ms at {chip.flops / 1e12:.0f} TFLOP/s; the "
-        f"mathematics alone {r.model_flops / 1e12:.3f}",
+        f"  arithmetic {r.flops / 1e12:.3f} TFLOP, {1e3 * seconds['flops']:.2f} ms at {chip.flops / 1e12:.0f} TFLOP/s"
+        f"{_of_float32(r)}; the mathematics alone {r.model_flops / 1e12:.3f}",
         f"  traffic    {r.bytes / 1e9:.2f} GB, {1e3 * seconds['bytes']:.2f} ms at {chip.bandwidth / 1e9:.0f} GB/s",
     ]
     for kind, traffic in sorted(r.collectives.items()):
@@ -54,14 +54,15 @@ def paragraph(r: Roofline, wants: Input | None = None, *, steps: int = 0) -> str
         f"{100 * r.utilisation:.1f} %"
     )
     if steps:
-        hours = steps * r.bound / 3600
+        hours = steps * batch_size / r.rate / 3600
         chip_hours = _number(hours * r.place.devices)
         lines.append(
-            f"  schedule   {steps} steps: {_number(hours)} hours, {chip_hours} chip-hours at least; it will be more"
+            f"  schedule   {steps} steps of {batch_size} at this rate: {_number(hours)} hours, {chip_hours} chip-hours at "
+            "least; it will be more"
         )
     if wants and wants.frames:
         lines.append(
-            f"  input      a host of {min(r.place.chip.host, r.place.devices)} chips reads {wants.frames:.0f} frames/s, "
+            f"  input      for {min(r.place.chip.host, r.place.devices)} chips a host reads {wants.frames:.0f} frames/s, "
             f"{wants.bytes / 1e9:.3f} GB/s ({wants.bytes / wants.frames / 1e3:.1f} kB each), and decodes them on "
             f"{wants.cores:.1f} cores ({1e3 * wants.cores / wants.frames:.2f} ms each)"
         )
@@ -69,6 +70,11 @@ def paragraph(r: Roofline, wants: Input | None = None, *, steps: int = 0) -> str
         f"  compiled in {r.compiling:.0f} s, {r.processor:.0f} s of processor, by {r.compiler}; traced in {r.tracing:.0f} s"
     )
     return "\n".join(lines)
+
+
+def _of_float32(r: Roofline) -> str:
+    share = f"{100 * r.float32:.1f} % of it in float32, at {r.place.chip.flops32 / 1e12:.3g}"
+    return f" ({share})" if r.float32 >= 0.0005 else ""
 
 
 def refusal(stage: str, place: Slice, error: DoesNotFit) -> str:

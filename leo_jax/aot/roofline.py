@@ -51,6 +51,7 @@ class Roofline:
         flops: that the compiled program executes, as XLA counts them; model_flops where those are more: products with the
             zeros of a padding, which XLA leaves out, take their time too.
         model_flops: of the mathematics alone.
+        float32: share of these that are multiplied in float32, at full precision.
         bytes: that operations read from and write to the chip's main memory.
         compiler_bytes: XLA's own count, which has on-chip memory too; 0 where it gives none.
         collectives: by kind.
@@ -69,6 +70,7 @@ class Roofline:
     memory: Memory
     flops: float
     model_flops: float
+    float32: float
     bytes: float
     compiler_bytes: float
     collectives: dict[str, Traffic]
@@ -88,7 +90,8 @@ class Roofline:
         """Least time of a step by arithmetic, memory traffic, and links, each as if alone."""
         chip = self.place.chip
         links = sum(traffic.seconds for traffic in self.collectives.values())
-        return {"flops": self.flops / chip.flops, "bytes": self.bytes / chip.bandwidth, "links": links}
+        arithmetic = self.flops * ((1 - self.float32) / chip.flops + self.float32 / chip.flops32)
+        return {"flops": arithmetic, "bytes": self.bytes / chip.bandwidth, "links": links}
 
     @property
     def bound(self) -> float:
@@ -102,7 +105,7 @@ class Roofline:
 
     @property
     def utilisation(self) -> float:
-        """Model FLOPs over what the chips could do in the bound's time: what MFU can be at most."""
+        """Model FLOPs over what the chips could do in the bound's time, in bfloat16: what MFU can be at most."""
         return self.model_flops / (self.place.chip.flops * self.bound)
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +122,7 @@ class Roofline:
             "memory": {**dataclasses.asdict(self.memory), "total": self.memory.total, "fits": self.fits},
             "flops": self.flops,
             "model_flops": self.model_flops,
+            "float32": self.float32,
             "bytes": self.bytes,
             "compiler_bytes": self.compiler_bytes,
             "seconds": self.seconds,
@@ -140,7 +144,8 @@ def measure(stage: str, program: Program, place: Slice, mesh: jax.sharding.Mesh,
     costs = _costs(compiled.executable)
     if (memory := compiled.executable.memory_analysis()) is None:
         raise RuntimeError(f"the compiler for {place.topology} says nothing of the memory that {stage} needs")
-    model = flops.count(compiled.traced.jaxpr) / place.devices
+    types = flops.by_type(compiled.traced.jaxpr)
+    model = sum(types.values()) / place.devices
     links: dict[str, Traffic] = {}
     for one in hlo.collectives(text, place.devices):
         before = links.get(one.kind, Traffic(0, 0, 0.0))
@@ -164,6 +169,7 @@ def measure(stage: str, program: Program, place: Slice, mesh: jax.sharding.Mesh,
         ),
         max(costs.get("flops") or 0.0, model),
         model,
+        types[flops.FLOAT32] / max(sum(types.values()), 1.0),
         traffic.memory_bytes(text),
         costs.get("bytes accessed") or 0.0,
         links,

@@ -16,6 +16,8 @@ _ARRAY = re.compile(r"\b([a-z]+\d*(?:e\d+m\d+(?:fn)?)?)\[([\d,]*)\](?:\{([^{}]*)
 _TILE, _ON_CHIP = re.compile(r"T\(([\d,]+)\)"), re.compile(r"S\([1-9]\)")
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "while", "conditional", "iota"}
 _FREE |= {"async-update"}  # what goes on since its start
+_LIBRARY = re.compile(r'custom_call_target="__(?:cublas|cudnn)')
+_WORKSPACE = re.compile(r"\b[su]8\[\d+\](?:\{[^{}]*\})?")  # what a GPU's library works in, beside its result
 _NOTHING = ("ConcatBitcast", "AllocateBuffer", "AssumeGatherIndicesInBound")  # custom calls that move nothing
 
 
@@ -33,16 +35,17 @@ def memory_bytes(text: str) -> float:
 
 def _moved_in(lines: Sequence[str], bodies: dict[str, list[str]]) -> int:
     found = hlo.instructions(lines)
-    sizes = {one.name: _size(one.shape) for one in found}
+    shapes = {one.name: one.shape for one in found}
     moving = (
         one
         for one in found
         if not (one.kind in _FREE or one.kind.endswith("-done") or any(call in one.rest for call in _NOTHING))
     )
-    return sum(_moved(one, [sizes.get(operand, 0) for operand in one.operands], bodies) for one in moving)
+    return sum(_moved(one, [shapes.get(operand, "") for operand in one.operands], bodies) for one in moving)
 
 
-def _moved(one: hlo.Instruction, operands: Sequence[int], bodies: dict[str, list[str]]) -> int:
+def _moved(one: hlo.Instruction, shapes: Sequence[str], bodies: dict[str, list[str]]) -> int:
+    operands = [_size(shape) for shape in shapes]
     if one.kind == "copy-start":  # (destination, source, context)
         return _size(one.shape)
     if one.kind == "slice-start":  # ((source), destination, context)
@@ -50,11 +53,20 @@ def _moved(one: hlo.Instruction, operands: Sequence[int], bodies: dict[str, list
         return _size(destination) + (_size(destination, everywhere=True) if any(operands) else 0)
     if one.kind in ("slice", "dynamic-slice"):
         return _size(one.shape) + (_size(one.shape, everywhere=True) if any(operands) else 0)
+    if one.kind == "dynamic-update-slice":  # in place: the update is read and written
+        return operands[1] + (_size(shapes[1], everywhere=True) if operands[0] else 0)
+    if one.kind == "custom-call" and _LIBRARY.search(one.rest):
+        return _size(_WORKSPACE.sub("", one.shape)) + sum(operands)
     called = re.search(r"calls=%?([\w.\-]+)", one.rest) if one.kind in ("fusion", "async-start") else None
     if called and one.kind == "async-start":
         return _moved_in(bodies.get(called[1], []), bodies)
-    slices = _sliced(hlo.instructions(bodies.get(called[1], []))) if called else {}
-    return _size(one.shape) + sum(min(size, slices.get(i, size)) for i, size in enumerate(operands))
+    inside = hlo.instructions(bodies.get(called[1], [])) if called else []
+    slices, written = _sliced(inside), _size(one.shape)
+    if inside and inside[-1].kind == "dynamic-update-slice":  # the root: its result takes the place of what it updates
+        number, update = _updated(inside)
+        if number is not None and operands[number]:
+            slices, written = {**slices, number: 0}, min(written, update)
+    return written + sum(min(size, slices.get(i, size)) for i, size in enumerate(operands))
 
 
 def _sliced(found: Sequence[hlo.Instruction]) -> dict[int, int]:
@@ -69,6 +81,17 @@ def _sliced(found: Sequence[hlo.Instruction]) -> dict[int, int]:
         for name, number in parameters.items()
         if uses[name] and all(use.kind in ("slice", "dynamic-slice") for use in uses[name])
     }
+
+
+def _updated(found: Sequence[hlo.Instruction]) -> tuple[int | None, int]:
+    """(number of the parameter that the last operation updates in place, None if it is another array; bytes of the update)."""
+    at = {one.name: one for one in found}
+    whole, update = (at.get(name) for name in found[-1].operands[:2])
+    while whole is not None and whole.kind == "bitcast":
+        whole = at.get(whole.operands[0])
+    if whole is None or whole.kind != "parameter" or update is None:
+        return None, 0
+    return int(whole.rest.split(")")[0]), _size(update.shape, everywhere=True)
 
 
 def _size(shape: str, *, everywhere: bool = False) -> int:

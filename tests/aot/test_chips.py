@@ -49,4 +49,24 @@ def test_what_is_no_slice_is_an_error(name, message):
 def test_a_gpu_slice_of_several_hosts_is_bound_by_their_network():
     assert chips.parse("h100-8").link == chips.CHIPS["h100"].link
     assert chips.parse("h100-16").link == chips.CHIPS["h100"].network < chips.CHIPS["h100"].link
-    assert chips.parse("v5e-256").link == chips.parse("v5e-8").link, "a TPU's torus spans its hosts"
+
+
+@pytest.mark.parametrize(
+    ("name", "links", "of"),
+    [
+        ("v5e:1x1", 1, 4),  # nothing to send: no division by nothing
+        ("v5e-4", 2, 4),
+        ("v5e-8", 2, 4),
+        ("v6e-64", 2, 4),
+        ("v5e:8x16", 3, 4),
+        ("v5e-256", 4, 4),
+        ("v4-8", 2, 6),  # 2x2x1
+        ("v5p-16", 3, 6),
+        ("v4-32", 3, 6),  # 2x2x4: no side closes
+        ("v5p-128", 6, 6),
+    ],
+)
+def test_a_tpu_sends_over_the_links_that_its_slice_has(name, links, of):
+    """A chip in a corner of a slice that is no full torus has the fewest."""
+    found = chips.parse(name)
+    assert found.link == pytest.approx(found.chip.link * links / of)

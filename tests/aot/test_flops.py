@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leo_jax.aot.flops import count
+from leo_jax.aot.flops import by_type, count
 from leo_jax.ops import conv, conv_cpu, warp
 
 
@@ -17,6 +17,16 @@ def test_products_and_convolutions():
     assert flops(lambda a, b: jnp.einsum("bij,bjk->bik", a, b), (4, 3, 5), (4, 5, 7)) == 4 * 2 * 3 * 5 * 7
     assert flops(conv.same_conv, (2, 8, 8, 3), (3, 3, 3, 5)) == 2 * 2 * 64 * 9 * 3 * 5
     assert flops(lambda x: x * 2 + jnp.sum(x), (100,)) == 0
+
+
+def test_full_precision_is_told_from_the_rest():
+    x, short = jnp.zeros((4, 4)), jnp.zeros((4, 4), jnp.bfloat16)
+
+    def function(x, short):
+        precise = jnp.matmul(x, x, precision="highest")
+        return precise, jnp.matmul(x, x, precision="default"), jnp.matmul(short, short, precision="highest")
+
+    assert by_type(jax.make_jaxpr(function)(x, short)) == {"float32": 2 * 4**3, "bfloat16": 2 * 2 * 4**3}
 
 
 def test_gradient_of_a_convolution_takes_two_more():

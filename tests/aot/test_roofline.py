@@ -19,6 +19,7 @@ def roofline(**changes):
         "memory": Memory(3 * GB, 2 * GB, 1 * GB, 7 * GB, 1 * GB),
         "flops": 197e10,
         "model_flops": 98.5e10,
+        "float32": 0.0,
         "bytes": 0.04 * 819e9,
         "compiler_bytes": 0.05 * 819e9,
         "collectives": {"all-reduce": Traffic(3, 50_000_000, 0.001)},
@@ -38,6 +39,7 @@ def test_the_longest_time_is_the_bound():
     assert r.rate == pytest.approx(64 / 0.04)
     assert r.utilisation == pytest.approx(0.005 / 0.04), "of the mathematics, not of what was executed"
     assert roofline(flops=197e11).bound == pytest.approx(0.1)
+    assert roofline(float32=0.1).seconds["flops"] == pytest.approx(0.01 * (0.9 + 0.1 * 6)), "six products for one"
 
 
 def test_memory_counts_an_aliased_output_once():
@@ -47,10 +49,14 @@ def test_memory_counts_an_aliased_output_once():
 
 
 def test_paragraph_says_what_limits_and_what_it_costs():
-    text = report.paragraph(roofline(), inputs.Input(3200.0, 76.8e6, 3.8), steps=900_000)
+    text = report.paragraph(roofline(), inputs.Input(3200.0, 76.8e6, 3.8), steps=900_000, batch_size=64)
     assert "by bytes: 1600 pairs/s; MFU at most 12.5 %" in text
     assert "3 all-reduce, 50.00 MB" in text
-    assert "10 hours, 80 chip-hours at least" in text
+    assert "900000 steps of 64 at this rate: 10 hours, 80 chip-hours at least" in text
+    assert "5 hours, 40 chip-hours" in report.paragraph(roofline(), steps=900_000, batch_size=32)
+    assert "float32" not in text.split("\n")[2] and "10.0 % of it in float32, at 32.8" in report.paragraph(
+        roofline(float32=0.1)
+    )
     assert "3200 frames/s" in text and "3.8 cores" in text
     assert "DOES NOT FIT" in report.paragraph(roofline(memory=Memory(20 * GB, 0, 0, 0, 0)))
 

@@ -73,6 +73,38 @@ def test_an_asynchronous_computation_moves_what_its_operations_do():
     assert memory_bytes(text) == (16 + 8) * 128 * 4
 
 
+def test_an_update_in_place_moves_what_it_updates():
+    arrays = (
+        "%p = f32[1000,128]{1,0} parameter(0)",
+        "%u = f32[1,128]{1,0} parameter(1)",
+        "%i = s32[] parameter(2)",
+    )
+    update = "dynamic-update-slice(%p, %u, %i, %i)"
+    assert memory_bytes(program(*arrays, f"ROOT %o = f32[1000,128]{{1,0}} {update}")) == 2 * 128 * 4
+    inner = "\n".join(
+        (
+            "%fused (a: f32[1000,128], b: f32[1,128], c: s32[]) -> f32[1000,128] {",
+            "  %a = f32[1000,128]{1,0} parameter(0)",
+            "  %b = f32[1,128]{1,0} parameter(1)",
+            "  %c = s32[] parameter(2)",
+            "  %d = f32[1,128]{1,0} negate(%b)",
+            "  ROOT %e = f32[1000,128]{1,0} dynamic-update-slice(%a, %d, %c, %c)",
+            "}",
+        )
+    )
+    fused = "ROOT %o = f32[1000,128]{1,0} fusion(%p, %u, %i), kind=kLoop, calls=%fused"
+    assert memory_bytes(program(*arrays, fused, computations=inner)) == 2 * 128 * 4 + 4
+
+
+def test_what_a_library_works_in_is_not_moved():
+    text = program(
+        "%x = f32[64,64]{1,0} parameter(0)",
+        '%c = (f32[64,64]{1,0}, s8[33554432]{0}) custom-call(%x, %x), custom_call_target="__cublas$lt$matmul"',
+        "ROOT %o = f32[64,64]{1,0} get-tuple-element(%c), index=0",
+    )
+    assert memory_bytes(text) == 3 * 64 * 64 * 4
+
+
 def test_whole_tiles_are_moved():
     """Channels that are a tile's lanes take 128; the order of axes in memory decides which are."""
     for layout, elements in (
