@@ -21,7 +21,7 @@ def denoiser(batch_size: int, steps: int) -> ConfigDict:
     section.prediction = "noise"  # what the network gives; "velocity" (ours) serves small ones better, for they err
     section.eta = 0.0  # ours: of DDIM, when it samples; 1 adds an ancestral step's noise, which helps networks that err
     section.bound = 0.0  # ours: samples stay in [-bound, bound], pixels or standard deviations; 0 leaves them alone
-    section.dtype = "float32"  # or "bfloat16" for the arithmetic of feature maps; parameters stay float32
+    section.dtype = ""  # "float32" or "bfloat16" for the arithmetic of feature maps; "" is model.dtype
     section.accumulate = 1  # parts a step cuts its batch into, to save memory; batch_size: a multiple of it
     section.log_every = 100  # steps, as all that follow
     section.picture_every = 5000

@@ -5,14 +5,15 @@
 #   launch/reproduce.sh taichi:128 | faceforensics | celebvhq | ucf101 OUT --videos=DIR --vgg19=FILE
 #   launch/reproduce.sh puppets OUT                   # no download, two cores are enough
 #
-# Flags after these go to the training, such as --config.motion.steps=1000.
+# Flags after these go to the training, such as --config.motion.steps=1000. Needs: pip install -e '.[convert,eval]', of which this
+# script asks before anything else.
 #
 # Starts: `leo convert vgg19`, `leo prepare`, `python -m leo_jax.main` with all stages of the config, and `leo evaluate`, of NUM
 #   videos that begin with true frames and of as many without (NUM: the protocol's 2048; for puppets 64). Everything is in OUT:
 #   data/, run/ with its report, conditional.html and unconditional.html beside the paper's figures.
 # Costs: at least 221 chip-hours of v5e for the paper's five trainings at 256 px, 83 of them the animator's (800k steps of batch
-#   64; the roofline's bound in docs/scale.md, in bfloat16; nothing of it was measured, and float32, the default, takes longer); for eight v5e,
-#   python launch/aot.py --config=configs/taichi.py --stage=animator --topology=v5e-8
+#   64; the roofline's bound in docs/scale.md, in bfloat16; nothing of it was measured, and float32, the default, takes several times as long); for eight v5e,
+#   python launch/aot.py --config=configs/taichi.py --stage=animator --topology=v5e-8 --config.model.dtype=bfloat16
 # Larger machines: the training alone by the other files of this folder, with OUT/run as workdir; then this script for the rest.
 # Stops: SIGTERM and Ctrl-C are passed on; the training saves and this script ends with 75 (or LEO_PREEMPTED_EXIT).
 # Resumes: the same command. What is finished is kept.
@@ -67,6 +68,8 @@ run() { # in the background: a shell that waits for a program in the foreground 
     ((code == 0)) || exit "$code"
 }
 
+# What the last command needs is better missed now than after the trainings.
+run "${PYTHON:-python}" -c 'from leo_jax.convert import i3d; print(i3d.package_weights())'
 mkdir -p "$out"
 train=("${PYTHON:-python}" -m leo_jax.main --config="$root/configs/$name.py${config#"$name"}" --workdir="$out/run" --config.data.dir="$out/data")
 if [[ $name != puppets ]]; then # which the training draws

@@ -170,17 +170,21 @@ class Peers:
         Raises:
             RuntimeError: another one is at another place than `what`.
         """
+        return any(self.gather(what, self.told()))
+
+    def gather(self, what: str, value: Any) -> list[Any]:
+        """What each process says of `what`, by its number, as JSON; waits for all and raises as `meet` does."""
         self._meetings += 1
         place = f"{_MEETING}{self._meetings}/"
-        self._store.key_value_set(f"{place}{self.index}", json.dumps([what, self.told()]))
+        self._store.key_value_set(f"{place}{self.index}", json.dumps([what, value]))
         self._store.wait_at_barrier(place, _WEEK)
-        said = [json.loads(value) for _, value in self._store.key_value_dir_get(place)]
-        if elsewhere := sorted({name for name, _ in said if name != what}):
+        said = {int(key.rsplit("/", 1)[1]): json.loads(text) for key, text in self._store.key_value_dir_get(place)}
+        if elsewhere := sorted({name for name, _ in said.values() if name != what}):
             raise RuntimeError(
                 f"the processes are at different places, this one at {what!r}, others at {', '.join(map(repr, elsewhere))}: "
                 "start all with the same flags"
             )
-        return any(told for _, told in said)
+        return [said[i][1] for i in sorted(said)]
 
     def alone(self, work: Callable[[], Any]) -> None:
         """Does `work` while the others wait; it is broken off where it is when any of them is told to stop."""

@@ -2,15 +2,16 @@
 # Trains on a Cloud TPU slice, on all of its hosts, from this machine. From the root of a clone:
 #
 #   ZONE=us-west4-a SPOT=1 NFS=10.0.0.2:/runs launch/tpu_vm/run.sh leo v5litepod-16 \
-#       --config=configs/taichi.py --workdir=/mnt/leo/taichi --config.data.dir=gs://BUCKET/taichi --config.animator.vgg19=/mnt/leo/vgg19.npz
+#       --config=configs/taichi.py --workdir=/mnt/leo/taichi --config.data.dir=gs://BUCKET/taichi --config.animator.vgg19=/mnt/leo/vgg19.npz \
+#       --config.model.dtype=bfloat16 --config.data.batch_size=128 --config.animator.steps=400000
 #
 # Starts: the slice, if it is not there (create.sh); a copy of this clone's tracked files on every host; there, all stages of
 #   the config (worker.sh). Shows their logs. NFS is mounted at /mnt/leo on every host: all of them write the workdir,
 #   and what lies on a TPU VM is gone with it. Data are read from gs:// or from there.
 # Costs: the slice's price until `create.sh --delete NAME`, also when the run is over: DELETE=1 deletes it then. The paper's
 #   trainings take at least 221 chip-hours of v5e at 256 px, 83 of them the animator (800k steps of batch 64; the roofline's
-#   bound in docs/scale.md, in bfloat16; nothing of it was measured, and float32, the default, takes longer); for another slice or config,
-#   python launch/aot.py --config=configs/taichi.py --stage=animator --topology=v5e-16
+#   bound in docs/scale.md, in bfloat16; nothing of it was measured, and float32, the default, takes several times as long); for another slice or config,
+#   python launch/aot.py --config=configs/taichi.py --stage=animator --topology=v5e-16 --config.model.dtype=bfloat16
 # Stops: Ctrl-C ends this script only, the run goes on; STOP=1 with the same command makes it save and end. When the slice is
 #   taken away its hosts get SIGTERM, save, and this script asks for a new slice and goes on there. So it does, up to nine
 #   times, when one host dies.

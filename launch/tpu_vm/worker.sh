@@ -51,7 +51,9 @@ case ${1:-} in
     supervise) # in the background of `run`: leaves the number and the exit code of the training
         shift
         cd "$root"
-        LEO_PREEMPTED_EXIT=75 "$environment/bin/python" -m leo_jax.main "$@" &
+        compiled=$HOME/.cache/leo-jax # a next start need not compile again
+        if mountpoint --quiet /mnt/leo; then compiled=/mnt/leo/compiled; fi
+        LEO_PREEMPTED_EXIT=75 JAX_COMPILATION_CACHE_DIR=$compiled "$environment/bin/python" -m leo_jax.main "$@" &
         training=$!
         trap : TERM # of a machine that shuts down, to all its processes: this one waits until the training has saved
         echo "$training" >"$pid_file"

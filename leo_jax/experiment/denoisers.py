@@ -52,7 +52,10 @@ LEARNT = (
 def denoiser_of(config: ConfigDict, name: str) -> Denoiser:
     """The denoiser that the section `name` describes. Raises ConfigError if there can be no such network."""
     section, code_dim = config[name], config.model.code_dim
-    dtype, how = DTYPES[section.dtype], {name: section[name] for name in ("prediction", "eta", "bound")}
+    dtype, how = (
+        DTYPES[section.dtype or config.model.dtype],
+        {name: section[name] for name in ("prediction", "eta", "bound")},
+    )
     if name == "start":
         module = CodeMLP(section.width, section.num_blocks, section.time_width, dtype)
         return Start(module, section.schedule, code_dim, **how)
@@ -91,7 +94,8 @@ def _by_size(section: ConfigDict, size: int) -> tuple[tuple[int, ...], tuple[int
 def check(config: ConfigDict, name: str) -> None:
     """Everything about a denoiser that can be seen to be wrong before anything is made."""
     section = config[name]
-    check_dtype(f"{name}.dtype", section.dtype)
+    check_dtype("model.dtype", config.model.dtype)
+    check_dtype(f"{name}.dtype", section.dtype or config.model.dtype)
     check_batch(f"{name}.batch_size", section.batch_size)
     check_parts(name, section.accumulate, section.batch_size, 1)
     check_falloff(name, section)
@@ -277,10 +281,10 @@ def renderer(workdir: pathlib.Path) -> Render:
 def stage(config: ConfigDict, name: str) -> Stage:
     """The stage that trains one denoiser."""
     fields = {
-        "motion": ("seed", "data.stride", "motion"),
-        "start": ("seed", "start"),
-        "transition": ("seed", "data.stride", "transition"),
-        "first_frame": ("seed", "model.size", "first_frame"),
+        "motion": ("seed", "model.dtype", "data.stride", "motion"),
+        "start": ("seed", "model.dtype", "start"),
+        "transition": ("seed", "model.dtype", "data.stride", "transition"),
+        "first_frame": ("seed", "model.dtype", "model.size", "first_frame"),
     }[name]
     needs = ("codes", "code_data") if name == "first_frame" else ("codes",)
     needs += ("begun",) if config[name].start_from else ()

@@ -2,6 +2,9 @@
 
 import functools
 import os
+import pathlib
+import time
+import uuid
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -17,6 +20,7 @@ from leo_jax.training import profiling
 from leo_jax.training.state import make_mesh
 from leo_jax.training.stopping import Preempted
 
+SHOWN_WITHIN = 10  # seconds
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -128,6 +132,45 @@ def alone(work: Callable[[], Any]) -> None:
         peers.alone(work)
 
 
+def check_shared(folder: pathlib.Path) -> None:
+    """Raises ConfigError, in all processes, unless each finds in `folder` what the first one writes there."""
+    if jax.process_count() == 1:
+        return
+    others = _others()
+    name = others.gather("a mark in the workdir", f".{uuid.uuid4()}.shared")[0]
+    mark = folder / name
+    if speaks():
+        mark.touch()
+    try:
+        others.gather("the mark is there", True)
+        seen = others.gather("the mark is seen", _appears(mark))
+    finally:
+        if speaks():
+            mark.unlink(missing_ok=True)
+    if blind := [i for i, sees in enumerate(seen) if not sees]:
+        raise ConfigError(
+            f"--workdir={folder} is not one folder for all hosts: process{'es' if len(blind) > 1 else ''} "
+            f"{', '.join(map(str, blind))} of {len(seen)} {'do' if len(blind) > 1 else 'does'} not see there what process 0 "
+            "writes. Take one on a file system that all of them share (docs/launching.md)"
+        )
+
+
+def _appears(path: pathlib.Path) -> bool:
+    """Whether it is there, within what a network's file system may take to show it."""
+    for _ in range(SHOWN_WITHIN):
+        if path.exists():
+            return True
+        time.sleep(1)
+    return path.exists()
+
+
+def _others() -> peers.Peers:
+    others = peers.current()
+    if others is None:
+        raise RuntimeError("the processes do not watch each other: bring them together by leo_jax.main.join_others")
+    return others
+
+
 def together(what: str) -> None:
     """All processes wait here for each other.
 
@@ -136,9 +179,6 @@ def together(what: str) -> None:
     """
     if jax.process_count() == 1:
         return
-    others = peers.current()
-    if others is None:
-        raise RuntimeError("the processes do not watch each other: bring them together by leo_jax.main.join_others")
-    if others.meet(what):
+    if _others().meet(what):
         say("told to stop; what is finished is kept, the same command goes on from there")
         raise Preempted

@@ -16,7 +16,9 @@ from leo_jax.experiment import denoisers as denoising
 from leo_jax.experiment.marks import Stage
 from leo_jax.experiment.settings import (
     ConfigError,
+    alone,
     check_data,
+    check_shared,
     code_data,
     draw_puppets,
     mesh_of,
@@ -86,7 +88,10 @@ def run(
         raise ConfigError(f"data.on_corrupt = {config.data.on_corrupt!r}: 'raise' or 'skip'")
     mesh = mesh_of(config)
     check_workdir(config, workdir, stages, selected, accept_changes=accept_changes)
-    check_files(config, workdir, verify=verify)
+    check_files(config, workdir)
+    check_shared(workdir)
+    if verify:
+        verify_files(config, workdir)
     drawn = lambda: [marks.data_hash(folder) for folder in (config.data.dir, code_data(config))]
     there = drawn()
     draw_puppets(
@@ -185,14 +190,13 @@ def _check_some_left(folder: pathlib.Path, name: str, found: Sequence[str], step
         )
 
 
-def check_files(config: ConfigDict, workdir: pathlib.Path, *, verify: bool) -> None:
+def check_files(config: ConfigDict, workdir: pathlib.Path) -> None:
     """What lies on disk, before anything is done: the workdir can be written, data and codes are whole.
 
     Raises:
-        ConfigError: they are not. Only `verify` reads all bytes, in the first process; else indices, sizes and counts are
-            compared with the manifest.
+        ConfigError: they are not, by their indices, sizes and counts, which are compared with the manifest.
     """
-    folders = [folder for folder in dict.fromkeys((config.data.dir, code_data(config), workdir / "codes")) if folder]
+    folders = _data_folders(config, workdir)
     try:
         if speaks():
             files.check_folder(workdir)
@@ -200,12 +204,24 @@ def check_files(config: ConfigDict, workdir: pathlib.Path, *, verify: bool) -> N
             verifying.check_quickly(folder)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
-    if verify and speaks():
-        for folder in folders:
+
+
+def verify_files(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Reads all bytes of data and codes in the first process, while the others wait; raises ConfigError if any is damaged."""
+
+    def verify() -> None:
+        for folder in _data_folders(config, workdir):
             if manifest.load(folder) is not None:
                 if problems := verifying.verify(folder):
                     raise ConfigError("\n".join(problems))
                 say(f"{folder}: verified")
+
+    alone(verify)
+    together("data are verified")
+
+
+def _data_folders(config: ConfigDict, workdir: pathlib.Path) -> list[files.PathLike]:
+    return [folder for folder in dict.fromkeys((config.data.dir, code_data(config), workdir / "codes")) if folder]
 
 
 def _differing(folder: pathlib.Path, found: Sequence[str]) -> str:

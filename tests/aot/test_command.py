@@ -16,6 +16,7 @@ TPU = pytest.mark.skipif(
     compiling.missing("tpu") is not None, reason="libtpu is not installed: pip install -e '.[aot]'"
 )
 GPU = pytest.mark.skipif(compiling.missing("cuda") is not None, reason=f"not installed: {compiling.NEEDED['cuda'][1]}")
+OTHERS = ("v4-8", "v5p-8", "v6e-8")
 SMALL = {  # an animator of all parts
     "model.size": 16,
     "model.width": 0.0625,
@@ -60,8 +61,7 @@ def test_start_codes_for_four_chips(tmp_path, topology, chip):
 
 
 @TPU
-@pytest.mark.slow
-@pytest.mark.parametrize("topology", ["v5e-8", "v4-8", "v5p-8", "v6e-8"])
+@pytest.mark.parametrize("topology", ["v5e-8", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_no_feature_map_crosses_devices(tmp_path, topology):
     """With whole blocks of eight on each chip the discriminator's statistic stays there.
 
@@ -129,7 +129,6 @@ def test_the_largest_batch(tmp_path):
 
 
 @TPU
-@pytest.mark.slow
 def test_every_stage_compiles(tmp_path):
     stages = ["codes", "motion", "transition", "first_frame", "i3d"]
     small = {name: 32 for name in ("motion.width", "transition.width", "first_frame.width")}

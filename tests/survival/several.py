@@ -2,6 +2,7 @@
 
     python -m tests.survival.several train WORKDIR DATA STEPS SECONDS    # SECONDS a step
     python -m tests.survival.several wait SECONDS                        # the first process works, the others wait
+    python -m tests.survival.several look WORKDIR own|one                # a folder of its own for each, or one for all
 
 Training writes the numbers of the videos in each batch to WORKDIR/order-COUNT-INDEX, a line a step.
 """
@@ -16,7 +17,7 @@ import numpy as np
 
 from leo_jax.data import pipeline
 from leo_jax.data.source import open_split
-from leo_jax.experiment.settings import alone, together
+from leo_jax.experiment.settings import ConfigError, alone, check_shared, together
 from leo_jax.main import join_others
 from leo_jax.training.loop import fit
 from leo_jax.training.state import Task, make_mesh, to_host
@@ -89,9 +90,20 @@ def wait(seconds):
     print("nobody was told to stop", flush=True)
 
 
+def look(workdir, whose):
+    folder = pathlib.Path(workdir) / (str(jax.process_index()) if whose == "own" else "")
+    folder.mkdir(exist_ok=True)
+    try:
+        check_shared(folder)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    together("all have looked")
+    print("one folder", sorted(path.name for path in folder.glob(".*")), flush=True)
+
+
 def main(mode, *arguments):
     with join_others():
-        {"train": train, "wait": wait}[mode](*arguments)
+        {"train": train, "wait": wait, "look": look}[mode](*arguments)
 
 
 if __name__ == "__main__":

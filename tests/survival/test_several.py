@@ -149,6 +149,15 @@ def test_one_that_hangs_is_taken_for_dead(data, tmp_path):
     assert f"error: process 0 of 2 has not answered for {DEAD_AFTER} s" in group.logs[1].read_text()
 
 
+def test_a_workdir_of_each_host_is_an_error_at_the_start(tmp_path):
+    """Else the first checkpoint would wait for ever for what another host writes to its own disk."""
+    group = Group(tmp_path / "run", 2, "look", tmp_path, "one")
+    assert group.codes() == [0, 0] and group.output().count("one folder []") == 2, group.output()
+    group = Group(tmp_path / "run", 2, "look", tmp_path, "own")
+    assert group.codes() == [1, 1], group.output()
+    assert "is not one folder for all hosts: process 1 of 2 does not see there what process 0" in group.output()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("told", [0, 1])
 def test_work_of_one_is_broken_off_when_any_is_told_to_stop(tmp_path, told):
@@ -178,7 +187,6 @@ def test_an_error_in_one_ends_all_with_its_reason(data, tmp_path):
         assert "error: process 1 ended with IsADirectoryError" in group.logs[i].read_text(), group.output()
 
 
-@pytest.mark.slow
 def test_two_then_four_then_one(data, tmp_path):
     """SIGTERM to one each time; parameters are cut over two devices, then two of four, then on one."""
     folder, taken = tmp_path / "run", []
