@@ -11,7 +11,7 @@
 # Starts: `leo convert vgg19`, `leo prepare`, `python -m leo_jax.main` with all stages of the config, and `leo evaluate`, of NUM
 #   videos that begin with true frames and of as many without (NUM: the protocol's 2048; for puppets 64). Everything is in OUT:
 #   data/, run/ with its report, conditional.html and unconditional.html beside the paper's figures.
-# Costs: at least 221 chip-hours of v5e for the paper's five trainings at 256 px, 83 of them the animator's (800k steps of batch
+# Costs: at least 222 chip-hours of v5e for the paper's five trainings at 256 px, 83 of them the animator's (800k steps of batch
 #   64; the roofline's bound in docs/scale.md, in bfloat16; nothing of it was measured, and float32, the default, takes several times as long); for eight v5e,
 #   python launch/aot.py --config=configs/taichi.py --stage=animator --topology=v5e-8 --config.model.dtype=bfloat16
 # Larger machines: the training alone by the other files of this folder, with OUT/run as workdir; then this script for the rest.

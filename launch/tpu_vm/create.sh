@@ -7,7 +7,7 @@
 #
 # Starts: one slice, TPU VMs without a program. RUNTIME_VERSION, NETWORK and PROJECT are taken from the environment if set.
 # Costs: the slice's price from when it is there until it is deleted, whether it works or not. The paper's
-#   trainings take at least 221 chip-hours of v5e at 256 px, 83 of them the animator (800k steps of batch 64; a bound of
+#   trainings take at least 222 chip-hours of v5e at 256 px, 83 of them the animator (800k steps of batch 64; a bound of
 #   docs/scale.md, in bfloat16; nothing of it was measured, and float32, the default, takes longer); for another slice or config, python launch/aot.py --config=configs/taichi.py --topology=v5e-16
 # Resumes: the same command. A slice that is there is left alone; one that was taken away or failed is asked for again.
 set -euo pipefail

@@ -9,7 +9,7 @@
 #   the config (worker.sh). Shows their logs. NFS is mounted at /mnt/leo on every host: all of them write the workdir,
 #   and what lies on a TPU VM is gone with it. Data are read from gs:// or from there.
 # Costs: the slice's price until `create.sh --delete NAME`, also when the run is over: DELETE=1 deletes it then. The paper's
-#   trainings take at least 221 chip-hours of v5e at 256 px, 83 of them the animator (800k steps of batch 64; the roofline's
+#   trainings take at least 222 chip-hours of v5e at 256 px, 83 of them the animator (800k steps of batch 64; the roofline's
 #   bound in docs/scale.md, in bfloat16; nothing of it was measured, and float32, the default, takes several times as long); for another slice or config,
 #   python launch/aot.py --config=configs/taichi.py --stage=animator --topology=v5e-16 --config.model.dtype=bfloat16
 # Stops: Ctrl-C ends this script only, the run goes on; STOP=1 with the same command makes it save and end. When the slice is
