@@ -27,6 +27,7 @@ def get_config(variant: str = "quick") -> ConfigDict:
     config.data.batch_size = 16
     config.data.workers = 0  # small frames: threads keep up
     config.animator.steps = 1500
+    config.animator.falloff = 500
     config.animator.perceptual = "pyramid_l1"  # puppets are no photographs: no VGG19 is needed
     config.animator.perceptual_weight = 1.0
     config.animator.motion_emphasis = 4.0  # most of a frame stands still; without this copying is learnt first
@@ -49,6 +50,7 @@ def get_config(variant: str = "quick") -> ConfigDict:
         config.model.width = 0.125
         config.data.dir = "data/puppets-full"
         config.animator.steps = 20_000
+        config.animator.falloff = 3000
         config.animator.picture_every = 1000
         config.animator.checkpoint_every = 1000
         config.puppets.update({"num_train": 3000, "num_test": 128, "size": 64, "frames": 24, "preset": "full"})
@@ -62,7 +64,8 @@ def small_denoisers(config: ConfigDict) -> None:
     steps = {"motion": 2400, "start": 3000, "transition": 1200, "first_frame": 3000}
     for name in steps:
         section = config[name]
-        section.update({"steps": steps[name], "batch_size": 32, "learning_rate": 1e-3, "warmup": 100})
+        section.update({"steps": steps[name], "falloff": steps[name] // 3, "batch_size": 32, "learning_rate": 1e-3})
+        section.warmup = 100
         section.update({"ema_decay": 0.998, "log_every": 50, "picture_every": 500, "checkpoint_every": 500})
         section.heldout = 256
         if name != "start":

@@ -96,9 +96,9 @@ def check_parts(section: str, parts: int, batch_size: int, block: int) -> None:
 
 
 def check_falloff(name: str, section: ConfigDict) -> None:
-    """Raises ConfigError unless the rate falls over at most all steps of the section `name`."""
-    if not 0 <= section.falloff <= section.steps:
-        raise ConfigError(f"{name}.falloff = {section.falloff}: 0 to {name}.steps, {section.steps}")
+    """Raises ConfigError if the rate of the section `name` is to fall over fewer than no steps."""
+    if section.falloff < 0:
+        raise ConfigError(f"{name}.falloff = {section.falloff}: steps, or 0 for a rate that stays")
 
 
 def mesh_of(config: ConfigDict, devices: Sequence[Any] | None = None) -> Mesh:

@@ -74,7 +74,7 @@ class Settings:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        check_falloff(self.steps, self.falloff)
+        check_falloff(self.falloff)
         if self.perceptual not in ("vgg19", "pyramid_l1"):
             raise ValueError(f"perceptual = {self.perceptual!r}: 'vgg19' or 'pyramid_l1'")
 

@@ -40,7 +40,7 @@ class Settings:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        check_falloff(self.steps, self.falloff)
+        check_falloff(self.falloff)
 
 
 def prepared(frozen: PyTree, batch: Batch) -> dict[str, Array]:

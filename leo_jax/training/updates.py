@@ -42,16 +42,20 @@ def updated(
     return optax.apply_updates(params, jax.tree.map(lambda update: factor * update, updates)), optimiser
 
 
-def check_falloff(steps: int, falloff: int) -> None:
-    """Raises ValueError unless `falloff` is between 0 and the number of steps."""
-    if not 0 <= falloff <= steps:
-        raise ValueError(f"falloff = {falloff}: 0 to the number of steps, {steps}")
+def check_falloff(falloff: int) -> None:
+    """Raises ValueError if `falloff` is negative."""
+    if falloff < 0:
+        raise ValueError(f"falloff = {falloff}: steps, or 0 for a rate that stays")
 
 
 def falling(count: Int[Array, ""], steps: int, falloff: int) -> Float[Array, ""]:
-    """What the rate is multiplied by after `count` of `steps` updates: 1, and over the last `falloff` linearly to 0."""
+    """What the rate is multiplied by after `count` of `steps` updates: 1, and over the last `falloff` linearly to 0.
+
+    Where there are fewer steps it falls over all of them.
+    """
     if not falloff:
         return jnp.ones(())
+    falloff = min(falloff, steps)
     return jnp.clip((steps - count.astype(jnp.float32)) / falloff, 0, 1)
 
 

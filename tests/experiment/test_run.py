@@ -197,7 +197,7 @@ def test_an_animator_that_is_not_there_is_an_error(tmp_path):
         ("motion", "width", 10, r"config.motion describes .* 10 channels cannot be split into 4 groups"),
         ("motion", "length", 1, r"motion.length = 1: at least 2"),
         ("transition", "length", 7, r"config.transition .*multiples of 2"),
-        ("start", "falloff", 10**9, "start.falloff = 1000000000: 0 to start.steps"),
+        ("start", "falloff", -1, "start.falloff = -1"),
         ("start", "eta", 2.0, "start.eta = 2.0"),
         ("start", "bound", -1.0, "start.bound = -1.0"),
         ("start", "prediction", "x0", "start.prediction = 'x0'"),

@@ -23,12 +23,16 @@ def tiny(tmp_path, stages=("animator",), **animator):
     config.data.update({"dir": str(tmp_path / "data"), "batch_size": 8})
     config.puppets.update({"num_train": 6, "num_test": 3, "frames": 4, "size": 16})
     config.code_puppets.update({"num_train": 5, "num_test": 2, "frames": 9, "size": 16})
-    config.animator.update({"steps": 6, "log_every": 2, "picture_every": 3, "checkpoint_every": 3, "heldout_pairs": 3})
+    config.animator.update(
+        {"steps": 6, "falloff": 0, "log_every": 2, "picture_every": 3, "checkpoint_every": 3, "heldout_pairs": 3}
+    )
     config.animator.update({"adversarial_weight": 1.0, **animator})
     config.codes.batch_size = 4
     for name in NETWORKS:
         section = config[name]
-        section.update({"steps": 4, "batch_size": 4, "log_every": 2, "picture_every": 4, "checkpoint_every": 2})
+        section.update(
+            {"steps": 4, "falloff": 0, "batch_size": 4, "log_every": 2, "picture_every": 4, "checkpoint_every": 2}
+        )
         section.heldout = 4
         if name == "start":
             section.update({"width": 16, "num_blocks": 1, "time_width": 8})

@@ -11,6 +11,10 @@ def test_the_rate_falls_to_zero_over_the_last_steps(count, expected):
     assert falling(jnp.int32(count), 10, 4) == pytest.approx(expected)
 
 
+def test_a_short_training_falls_all_the_way():
+    assert [float(falling(jnp.int32(count), 4, 500)) for count in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
 def test_without_falloff_the_rate_stays():
     assert [float(falling(jnp.int32(count), 10, 0)) for count in (0, 9, 10, 1000)] == [1.0] * 4
 
