@@ -5,6 +5,8 @@ import functools
 import json
 import math
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +17,17 @@ from leo_jax import api, files, weights
 from leo_jax.data import manifest, pipeline
 from leo_jax.data.codes import Single, Window
 from leo_jax.data.source import open_split
-from leo_jax.denoisers import UNFINISHED_FILE, Denoiser, FirstFrame, Motion, Start, Transition, describe, inputs_of
+from leo_jax.denoisers import (
+    UNFINISHED_FILE,
+    Denoiser,
+    FirstFrame,
+    Motion,
+    Start,
+    Statistics,
+    Transition,
+    describe,
+    inputs_of,
+)
 from leo_jax.experiment.codes import summary
 from leo_jax.experiment.marks import Stage, result_of
 from leo_jax.experiment.settings import (
@@ -32,6 +44,7 @@ from leo_jax.experiment.settings import (
 )
 from leo_jax.models.code_mlp import CodeMLP
 from leo_jax.models.unet import UNet
+from leo_jax.sampling.stages import STATISTICS_FILE
 from leo_jax.training import denoising
 from leo_jax.training.denoising_pictures import Render, make_picture
 from leo_jax.training.loop import fit
@@ -42,11 +55,7 @@ ATTENTION = (16, 8)  # px at which it attends
 SHOWN = {"motion": 3, "start": 512, "transition": 3, "first_frame": 8}  # examples in a picture
 SCHEDULES = ("linear", "cosine")
 PREDICTIONS = ("noise", "velocity")
-LEARNT = (
-    "schedule",
-    "prediction",
-    "lmc",
-)  # of a description: what a network's answers mean, and its shapes do not show
+UNLEARNT = ("eta", "bound")  # of a description: what a trained network may be given anew
 
 
 def denoiser_of(config: ConfigDict, name: str) -> Denoiser:
@@ -211,19 +220,32 @@ def begun(config: ConfigDict, name: str) -> PyTree | None:
     field, denoiser = f"{name}.start_from = {named!r}", denoiser_of(config, name)
     try:
         folder = api.find_root(named) / name
-        there = weights.load_description(folder)[name]
+        if not (folder / weights.MODEL_FILE).exists():
+            raise FileNotFoundError(f"{folder} holds no finished model; name the folder that holds {name}/")
+        there, here = _learnt(weights.load_description(folder)[name]), _learnt(describe(denoiser))
+        if different := [part for part in {**there, **here} if there.get(part) != here.get(part)]:
+            told = ", ".join(f"{part} {there.get(part)!r} there, {here.get(part)!r} here" for part in different)
+            raise ValueError(f"another network: {told}")
         params = weights.load_tree(folder / f"{name}.npz")
         weights.check_tree(params, weights.shapes_of(denoiser.module, *inputs_of(denoiser)), what=str(folder))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{field}: no finished {name} model ({error})") from error
-    except (KeyError, ValueError) as error:
+    except (FileNotFoundError, KeyError, ValueError) as error:
         raise ConfigError(f"{field}: {error}") from error
-    here = json.loads(json.dumps(describe(denoiser)))
-    different = [part for part in LEARNT if there.get(part) != here.get(part)]
-    if different:
-        told = ", ".join(f"{part} {there.get(part)!r} there, {here.get(part)!r} here" for part in different)
-        raise ConfigError(f"{field} learnt something else: {told}")
     return params
+
+
+def _learnt(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a description that decide what a network computes, in one level, as JSON has them."""
+    plain = json.loads(json.dumps(description))
+    fields = {part: value for part, value in plain.items() if part not in (*UNLEARNT, "network")}
+    return fields | {part: value for part, value in plain["network"].items() if part != "remat"}
+
+
+def _say_of_other_codes(config: ConfigDict, name: str, statistics: Statistics) -> None:
+    """Tells if the network that training begins with knew codes of other statistics: of another animator, perhaps."""
+    path = api.find_root(config[name].start_from) / name / STATISTICS_FILE
+    known = weights.load_tree(path)
+    if not all(np.allclose(known[part], value, rtol=1e-3, atol=1e-4) for part, value in statistics._asdict().items()):
+        say(f"{name}: {path} is of other codes than this run's; the network has to learn these")
 
 
 def settings_of(section: ConfigDict) -> denoising.Settings:
@@ -239,7 +261,8 @@ def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh, name: str) -> None
     with_input, held = batches(config, name, workdir), heldout(config, name, workdir)
     evaluate = denoising.make_evaluation(denoiser, held, seed=config.seed) if held is not None else None
     picture = make_picture(denoiser, shown(config, name, workdir), render=renderer(workdir))
-    given = begun(config, name)
+    if (given := begun(config, name)) is not None:
+        _say_of_other_codes(config, name, statistics)
     task = denoising.make_task(denoiser, statistics, settings, given=given, picture=picture, evaluate=evaluate)
     about = {name: describe(denoiser), "stride": config.data.stride, "fps": fps}
     if speaks():  # what `leo_jax.load` needs beside a checkpoint, while this stage is still in training
@@ -281,12 +304,12 @@ def renderer(workdir: pathlib.Path) -> Render:
 def stage(config: ConfigDict, name: str) -> Stage:
     """The stage that trains one denoiser."""
     fields = {
-        "motion": ("seed", "model.dtype", "data.stride", "motion"),
-        "start": ("seed", "model.dtype", "start"),
-        "transition": ("seed", "model.dtype", "data.stride", "transition"),
-        "first_frame": ("seed", "model.dtype", "model.size", "first_frame"),
+        "motion": ("seed", "data.stride", "motion"),
+        "start": ("seed", "start"),
+        "transition": ("seed", "data.stride", "transition"),
+        "first_frame": ("seed", "model.size", "first_frame"),
     }[name]
-    needs = ("codes", "code_data") if name == "first_frame" else ("codes",)
-    needs += ("begun",) if config[name].start_from else ()
+    reads = {"codes": True, "code_data": name == "first_frame", "begun": bool(config[name].start_from)}
+    needs = tuple(need for need, reads_it in reads.items() if reads_it)
     check_, run_ = functools.partial(check, name=name), functools.partial(run, name=name)
     return Stage(fields, needs, check_, run_, result_of(f"{name}.npz", weights.MODEL_FILE, last=weights.MODEL_FILE))

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from leo_jax import api, report
 from leo_jax.experiment.marks import Stage, result_of
-from leo_jax.experiment.settings import ConfigError, alone, check_data, code_data, say
+from leo_jax.experiment.settings import ConfigError, alone, check_data, check_steps, code_data, say
 from leo_jax.metrics import command
 from leo_jax.metrics.evaluate import NEEDS, Settings
 from leo_jax.metrics.generated import Choices
@@ -28,10 +28,9 @@ def check(config: ConfigDict) -> None:
             command.load_weights(name, _weight_files(config).get(name))
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"config.evaluate: {error}") from error
-    if section.count < 0 or section.steps < 1:
-        raise ConfigError(
-            f"evaluate.count = {section.count}, evaluate.steps = {section.steps}: at least 0 (as the protocol says) and 1"
-        )
+    check_steps("evaluate.steps", section.steps)
+    if section.count < 0:
+        raise ConfigError(f"evaluate.count = {section.count}: at least 0 (as the protocol says)")
 
 
 def run(config: ConfigDict, folder: pathlib.Path, mesh: Mesh) -> None:

@@ -89,7 +89,13 @@ def fields_of(config: ConfigDict, stage: Stage) -> dict[str, Any]:
             chosen.setdefault(section, {})[field] = plain[section][field]
         elif section in plain:
             chosen[section] = plain[section]
-    return chosen
+    return {name: _resolved(value, plain) for name, value in chosen.items()}
+
+
+def _resolved(value: Any, config: Mapping[str, Any]) -> Any:
+    """A section as it is meant: a network's dtype that is left open is the model's."""
+    left_open = isinstance(value, Mapping) and value.get("dtype") == ""
+    return {**value, "dtype": config["model"]["dtype"]} if left_open else value
 
 
 def has_begun(folder: pathlib.Path, stage: Stage) -> bool:
@@ -133,6 +139,13 @@ def is_finished(folder: pathlib.Path, stage: Stage, here: Mapping[str, Any], ste
         return False
     mark = json.loads((folder / DONE_FILE).read_text())
     return mark["config"] == _hash(_fixed(here))
+
+
+def other_falloff(folder: pathlib.Path, name: str, here: Mapping[str, Any]) -> str:
+    """What to tell of a finished network whose rate fell otherwise than is asked for now; nothing where that is the same."""
+    there = json.loads((folder / CONFIG_FILE).read_text())
+    old, new = (tree.get(name, {}).get("falloff", 0) if name in TRAINED else 0 for tree in (there, here))
+    return "" if old == new else f" (falloff {old}; {new} is asked for)"
 
 
 def begin(folder: pathlib.Path, here: Mapping[str, Any], inputs: Mapping[str, str | None]) -> None:

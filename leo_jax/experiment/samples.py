@@ -11,7 +11,7 @@ from leo_jax import api
 from leo_jax.data import augment, manifest, records
 from leo_jax.data.source import open_split
 from leo_jax.experiment.marks import Stage, result_of
-from leo_jax.experiment.settings import ConfigError, alone, check_data, code_data, say
+from leo_jax.experiment.settings import ConfigError, alone, check_data, check_steps, code_data, say
 from leo_jax.sampling.samples import write_samples
 
 SHEET = "samples.png"
@@ -23,6 +23,12 @@ def check(config: ConfigDict) -> None:
     for field in ("num", "frames", "long_frames", "steps"):
         if config.sample[field] < 1:
             raise ConfigError(f"sample.{field} = {config.sample[field]}: at least 1")
+    check_steps("sample.steps", config.sample.steps)
+    if "motion" in config.stages and not config.motion.lmc and config.sample.frames > config.motion.length:
+        raise ConfigError(
+            f"sample.frames = {config.sample.frames}: without the Linear Motion Condition (motion.lmc) a video has at most "
+            f"motion.length = {config.motion.length} frames"
+        )
 
 
 def first_images(config: ConfigDict) -> UInt8[np.ndarray, "n h w 3"]:

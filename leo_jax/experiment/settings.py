@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from leo_jax import peers, processes
 from leo_jax.data import manifest
 from leo_jax.data.puppets import make_dataset
+from leo_jax.diffusion import make_schedule
 from leo_jax.training import profiling
 from leo_jax.training.state import make_mesh
 from leo_jax.training.stopping import Preempted
@@ -83,6 +84,13 @@ def check_batch(field: str, size: int) -> None:
     devices = jax.device_count()
     if size < 1 or size % devices:
         raise ConfigError(f"{field} = {size} does not divide over {devices} devices: make it a multiple of {devices}")
+
+
+def check_steps(field: str, steps: int) -> None:
+    """Raises ConfigError unless a denoiser can be walked in so many steps."""
+    most = len(make_schedule("linear"))
+    if not 1 <= steps <= most:
+        raise ConfigError(f"{field} = {steps}: 1 to {most}")
 
 
 def check_parts(section: str, parts: int, batch_size: int, block: int) -> None:

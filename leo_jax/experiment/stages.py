@@ -262,7 +262,7 @@ def run_stage(
     together(f"{name} is looked at")  # before anything there changes
     if finished:
         more = "" if (done := marks.finished_steps(folder) or 0) <= steps else f" ({done} steps; {steps} are asked for)"
-        say(f"{name}: finished before{more}, {folder}")
+        say(f"{name}: finished before{more}{marks.other_falloff(folder, name, here)}, {folder}")
         return
     if speaks():
         for place in (folder, folder / PICTURES):

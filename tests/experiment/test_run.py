@@ -151,16 +151,18 @@ def test_a_network_begins_with_the_given_one(finished, given, tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("width", 32, "names do not fit"),
-        ("prediction", "noise", "learnt something else: prediction 'velocity' there, 'noise' here"),
-        ("start_from", "puppet", "no finished start model .*puppets"),
+        ("width", 16, "another network: width 8 there, 16 here"),
+        ("prediction", "noise", "another network: prediction 'velocity' there, 'noise' here"),
+        ("num_heads", 1, "another network: num_heads 2 there, 1 here"),  # shapes do not show it
+        ("length", 6, "another network: length 8 there, 6 here"),
+        ("start_from", "puppet", "no model in puppet.*puppets"),
     ],
 )
 def test_a_network_to_begin_with_has_to_fit(finished, given, tmp_path, field, value, message):
     data, workdir = finished
-    config = config_of(data, given, ("start",))
-    config.start.update({"start_from": str(workdir), field: value})
-    with pytest.raises(ConfigError, match=rf"(?s)start.start_from = .*{message}"):
+    config = config_of(data, given, ("motion",))
+    config.motion.update({"start_from": str(workdir), field: value})
+    with pytest.raises(ConfigError, match=rf"(?s)motion.start_from = .*{message}"):
         experiment.run(config, tmp_path / "run")
 
 
@@ -197,6 +199,7 @@ def test_an_animator_that_is_not_there_is_an_error(tmp_path):
         ("motion", "width", 10, r"config.motion describes .* 10 channels cannot be split into 4 groups"),
         ("motion", "length", 1, r"motion.length = 1: at least 2"),
         ("transition", "length", 7, r"config.transition .*multiples of 2"),
+        ("sample", "steps", 1001, "sample.steps = 1001: 1 to 1000"),
         ("start", "falloff", -1, "start.falloff = -1"),
         ("start", "eta", 2.0, "start.eta = 2.0"),
         ("start", "bound", -1.0, "start.bound = -1.0"),

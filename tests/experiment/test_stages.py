@@ -195,6 +195,20 @@ def test_free_fields_change_nothing(fakes, tmp_path):
     assert run(tmp_path, fakes, motion__batch_size=8, only=("animator", "codes")) == []
 
 
+def test_a_dtype_that_is_left_open_is_the_models(fakes, tmp_path):
+    run(tmp_path, fakes)
+    assert run(tmp_path, fakes, motion__dtype="float32") == [], "said or left open, it is the same"
+    assert 'motion.dtype: "float32" there, "bfloat16" here' in refused(tmp_path, fakes, motion__dtype="bfloat16")
+    with_model = config(model__dtype="bfloat16")
+    assert marks.fields_of(with_model, fakes.all["motion"])["motion"]["dtype"] == "bfloat16"
+
+
+def test_a_rate_that_fell_otherwise_is_told(fakes, tmp_path, capsys):
+    run(tmp_path, fakes, motion__falloff=100)
+    assert run(tmp_path, fakes, motion__falloff=300) == []
+    assert "motion: finished before (falloff 100; 300 is asked for)" in capsys.readouterr().out
+
+
 def test_more_steps_go_on_and_name_what_they_invalidate(fakes, tmp_path):
     run(tmp_path, fakes)
     more = config().motion.steps + 1
