@@ -327,8 +327,8 @@ def _check(
         raise ValueError(f"--fps {fps}: must be above 0")
     if crop != "center" and not re.match(r"(boxes|masks):.", crop):
         raise ValueError(f"--crop {crop!r}: one of center, boxes:FILE.csv, masks:DIR")
-    if chunk < 2:
-        raise ValueError(f"--chunk {chunk}: must be at least 2 frames")
+    if chunk < 3:
+        raise ValueError(f"--chunk {chunk}: must be at least 3 frames, so that no record is left with one")
     if min_frames is not None and min_frames < 2:
         raise ValueError(f"--min_frames {min_frames}: must be at least 2, training takes two frames of each record")
     if shards is not None and shards < 1:

@@ -376,7 +376,7 @@ class TestBadInput:
             ({"split": "train=0.5,test=0.4"}, "must add up to 1"),
             ({"split": "tail:2"}, "between 0 and 1"),
             ({"name": "my clips"}, "letters, digits"),
-            ({"chunk": 1}, "--chunk 1"),
+            ({"chunk": 2}, "--chunk 2"),
             ({"shards": 0}, "--shards 0"),
             ({"min_frames": 1}, "--min_frames 1"),
             ({"min_frames": 0}, "--min_frames 0"),
