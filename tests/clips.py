@@ -40,8 +40,13 @@ def encode(
     rotation: int = 0,
     sound: str | None = None,
     faststart: bool = False,
+    stamps: Sequence[int] | None = None,
+    pixels: Fraction | None = None,
 ) -> pathlib.Path:
-    """Writes a video with PyAV alone (not with the code under test), and a 440 Hz tone as its sound if asked for."""
+    """Writes a video with PyAV alone (not with the code under test), and a 440 Hz tone as its sound if asked for.
+
+    `stamps` are the times of the frames in ms, if they are not even; `pixels` is width over height of a pixel.
+    """
     codec = codec or _CODECS.get(path.suffix, "libx264")
     with av.open(str(path), "w", options={"movflags": "+faststart"} if faststart else {}) as container:
         stream = container.add_stream(codec, rate=Fraction(fps), options=options or {})
@@ -51,13 +56,17 @@ def encode(
             stream.options = {"g": "24", "bf": "3"}
         if codec == "mpeg4":
             stream.codec_context.bit_rate = 2_000_000
+        if stamps:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if pixels:
+            stream.codec_context.sample_aspect_ratio = pixels
         if rotation:
             stream.set_display_rotation(rotation)
         sounds = add_tone(container, sound, len(frames) / float(fps)) if sound else iter(())
         next(sounds, None)  # makes its stream before anything is written
         for number, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=stream.pix_fmt)
-            frame.pts, frame.time_base = number, 1 / Fraction(fps)
+            frame.pts, frame.time_base = (stamps[number], Fraction(1, 1000)) if stamps else (number, 1 / Fraction(fps))
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         for _ in sounds:

@@ -87,6 +87,55 @@ def test_fractional_rates(tmp_path):
     assert len(list(video.read_frames(path, fps=29.97))) == 30
 
 
+SLOWING = [40 * k for k in range(10)] + [400 + 120 * k for k in range(10)]  # ms
+
+
+def shown_at(stamps, times):
+    return [max(n for n, stamp in enumerate(stamps) if stamp <= time + 1) for time in times]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
+def test_uneven_frames_are_chosen_by_their_time_stamps(tmp_path, suffix):
+    path = encode(tmp_path / f"slowing.{suffix}", clip(20), stamps=SLOWING)
+    assert numbers(video.read_frames(path)) == list(range(20)), "without a rate, each once"
+    got = numbers(video.read_frames(path, fps=25))
+    assert got[:37] == shown_at(SLOWING, range(0, 1480, 40))
+    assert set(got[37:]) == {19}, "only the last frame is left to show"
+    assert numbers(video.read_frames(path, start=5, end=12, fps=25)) == [5, 6, 7, 8, 9, 10, 10, 10, 11, 11, 11]
+    info = video.probe(path)
+    assert info.fps == Fraction(19, 1) / Fraction(1480, 1000), "the average up to the last frame"
+    steady = info.timeline.numbers(0, None, info.fps)
+    for k, number in enumerate(steady[:19]):
+        shown = SLOWING[number], SLOWING[number + 1]
+        assert shown[0] - 20 <= 1000 * k / info.fps <= shown[1], f"frame {k} is out of step with the sound"
+
+
+def test_gif_delays_are_kept(tmp_path):
+    delays = [40, 80, 40, 80, 40, 400]
+    first, *rest = [Image.fromarray(frame) for frame in clip(6)]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=rest, duration=delays)
+    got = numbers(video.read_frames(tmp_path / "a.gif", fps=25))
+    assert got == [0, 1, 1, 2, 3, 3, 4] + [5] * 10
+
+
+def test_trembling_stamps_are_a_constant_rate(tmp_path):
+    rng = np.random.default_rng(0)
+    stamps = [33 * k + int(rng.integers(-5, 6)) if k else 0 for k in range(60)]
+    path = encode(tmp_path / "a.mkv", clip(60), fps=Fraction(1000, 33), stamps=stamps)
+    info = video.probe(path)
+    assert numbers(video.read_numbers(path, info.timeline.numbers(0, None, info.fps))) == list(range(60))
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path):
+    path = encode(tmp_path / "dv.mp4", clip(3), pixels=Fraction(3, 2))
+    info = video.probe(path)
+    frame = next(video.read_frames(path))
+    assert (info.height, info.width) == frame.shape[:2] == (48, 96)
+    turned = encode(tmp_path / "turned.mp4", clip(3), pixels=Fraction(3, 2), rotation=90)
+    info = video.probe(turned)
+    assert (info.height, info.width) == next(video.read_frames(turned)).shape[:2] == (96, 48)
+
+
 @pytest.mark.parametrize("degrees", [90, -90, 180])
 def test_phone_videos_are_turned_upright(tmp_path, degrees):
     frame = np.zeros((48, 64, 3), np.uint8)
@@ -108,6 +157,14 @@ def test_folders_of_frames_are_read_in_the_order_of_their_numbers(tmp_path):
     assert numbers(video.read_frames(tmp_path, start=3, end=9, fps=12.5)) == [3, 5, 7]
     info = video.probe(tmp_path)
     assert (info.fps, info.frames, info.height, info.width) == (25, 12, 48, 64)
+
+
+def test_transparency_is_on_white(tmp_path):
+    image = np.zeros((8, 8, 4), np.uint8)
+    image[:4] = (200, 10, 10, 255)
+    Image.fromarray(image).save(tmp_path / "0.png")
+    (frame,) = video.read_frames(tmp_path)
+    assert (frame[:4] == (200, 10, 10)).all() and (frame[4:] == 255).all()
 
 
 def test_reading_does_not_hold_the_video(tmp_path):
@@ -176,7 +233,7 @@ class TestBadFiles:
     def test_broken_picture_in_a_folder(self, tmp_path):
         Image.fromarray(clip(1)[0]).save(tmp_path / "0.png")
         (tmp_path / "1.png").write_bytes(b"\x89PNG")
-        with pytest.raises(BadVideo, match=r"1\.png"):
+        with pytest.raises(BadVideo, match=r": 1\.png is not a readable image"):
             list(video.read_frames(tmp_path))
 
     def test_empty_folder(self, tmp_path):
@@ -288,6 +345,22 @@ class TestWriter:
         (tmp_path / "full" / "0.png").touch()
         with pytest.raises(ValueError, match="empty it"):
             video.VideoWriter(tmp_path / "full", 25)
+
+    def test_what_is_in_the_way_is_told_before_anything_is_written(self, tmp_path):
+        (tmp_path / "out.mp4").mkdir()
+        with pytest.raises(ValueError, match=r"out\.mp4 is a folder"):
+            video.VideoWriter(tmp_path / "out.mp4", 25)
+        (tmp_path / "frames").touch()
+        with pytest.raises(ValueError, match="frames is a file"):
+            video.VideoWriter(tmp_path / "frames", 25)
+
+    def test_sizes_beyond_h264_are_told(self, tmp_path):
+        with (
+            pytest.raises(ValueError, match=r"40000x2 px: .*--crop"),
+            video.VideoWriter(tmp_path / "o.mp4", 25) as writer,
+        ):
+            writer.write(np.zeros((2, 40000, 3), np.uint8))
+        assert not list(tmp_path.iterdir())
 
     def test_sizes_must_stay(self, tmp_path):
         with (

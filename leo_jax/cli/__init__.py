@@ -63,7 +63,7 @@ def prepare(
         split: all:NAME, train=0.9,test=0.1 (by a hash), folders, lists:train=FILE,test=FILE, or tail:0.2 (the end of
             every video is held out). Without it: the preset's, a box file's partition, folders, else all:train.
         include: pattern that a video's path must match, such as "*original/*".
-        min_frames: shorter videos are bad input; 2 when not given.
+        min_frames: shorter videos are bad input; at least 2, which it is when not given.
         chunk: longer videos become several records of at most this many frames.
         shards: files a split; one for each 64 videos when not given.
         workers: processes; 0 uses all cores.

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import math
 import pathlib
 from collections.abc import Iterator
 from fractions import Fraction
@@ -47,14 +46,18 @@ class BoxedClip:
 
     def frames(self, info: VideoInfo) -> tuple[int, int]:
         """The first frame and the one to stop before, in the video at hand: those within the clip's time."""
-        ratio = info.fps / Fraction(self.fps).limit_denominator(100_000)
-        return math.ceil(self.start * ratio), min(math.ceil(self.end * ratio), info.frames)
+        fps = Fraction(self.fps).limit_denominator(100_000)
+        return info.timeline.first_at(self.start / fps), min(info.timeline.first_at(self.end / fps), info.frames)
 
     def scaled(self, info: VideoInfo) -> Box:
-        """The box in the video at hand, within the frame."""
+        """The box in the video at hand, within the frame. Raises BadVideo if nothing of it is."""
         x, y = info.width / self.width, info.height / self.height
-        left, top, right, bottom = self.box
-        return Box(int(left * x), int(top * y), min(int(right * x), info.width), min(int(bottom * y), info.height))
+        left, right = (min(max(int(edge * x), 0), info.width) for edge in (self.box.left, self.box.right))
+        top, bottom = (min(max(int(edge * y), 0), info.height) for edge in (self.box.top, self.box.bottom))
+        if left >= right or top >= bottom:
+            listed = f"its box {'-'.join(map(str, self.box))} for frames of {self.width}x{self.height} px"
+            raise BadVideo(self.video_id, f"{listed} holds nothing of its frames of {info.width}x{info.height} px")
+        return Box(left, top, right, bottom)
 
 
 def read_boxes(path: PathLike) -> list[BoxedClip]:

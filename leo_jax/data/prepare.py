@@ -9,7 +9,6 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
-from fractions import Fraction
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,7 +19,7 @@ from leo_jax.files import PathLike
 from leo_jax.video import BadVideo, VideoInfo
 
 SKIPPED_FILE = "skipped.csv"
-_VERSION = 2  # of what comes out for the same options; part of them
+_VERSION = 3  # of what comes out for the same options; part of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,13 +93,15 @@ def prepare(
 
     Raises:
         BadVideo: a video cannot be used, naming it, the reason, and how to go on.
-        ValueError: an option makes no sense, there are no videos, or `out` was begun with other options.
-        FileNotFoundError: the folder, box file or list is not there.
+        ValueError: an option makes no sense, there are no videos, `out` was begun with other options, or a split has no
+            record in the end.
+        FileNotFoundError: the folder, box file, folder of masks or list is not there.
     """
     preset = presets.PRESETS.get(name)
-    _check(name, size, fps, crop, chunk)
+    _check(name, size, fps, crop, min_frames, chunk, shards)
     include = include or (preset.include if preset else "*")
-    min_frames = min_frames or (preset.min_frames if preset else 2)
+    if min_frames is None:
+        min_frames = preset.min_frames if preset else 2
     root, relatives = find_videos(videos, include)
     boxed = crops.read_boxes(_argument(crop)) if crop.startswith("boxes:") else None
     split = split or _default_split(preset, boxed, relatives)
@@ -116,7 +117,7 @@ def prepare(
         try:
             made = writing.write_dataset(
                 out, name, split_name, clips, make, num_shards=shards, workers=workers, options=described,
-                skip_bad=skip_bad, progress=progress,
+                skip_bad=skip_bad, progress=progress, state=functools.partial(_state, root=root),
             )  # fmt: skip
         except BadVideo as error:
             advice = "run it again with --skip_bad to leave such videos out and list them; what is finished is kept"
@@ -125,13 +126,18 @@ def prepare(
     _write_skipped(out, made)
     if progress:
         print(summary(made, out))
+    for split_name, clips in by_split.items():
+        if not made.splits[split_name].records:
+            skipped = f"all {len(clips)} videos were skipped, {pathlib.Path(out) / SKIPPED_FILE} says why"
+            raise ValueError(f"split {split_name!r} has no record: {skipped}")
     return made
 
 
 def find_videos(videos: PathLike, include: str = "*") -> tuple[pathlib.Path, list[str]]:
     """The folder to count from, and the sorted paths below it of all video files and folders of frames.
 
-    Images beside video files are not taken for frames. Raises FileNotFoundError, or ValueError if none are found.
+    Links are followed, each folder is visited once. Images beside video files are not taken for frames.
+    Raises FileNotFoundError, or ValueError if none are found.
     """
     videos = pathlib.Path(videos)
     if not videos.exists():
@@ -139,7 +145,12 @@ def find_videos(videos: PathLike, include: str = "*") -> tuple[pathlib.Path, lis
     if videos.is_file():
         return videos.parent, [videos.name]
     found: list[str] = []
+    visited: set[str] = set()
     for folder, folders, names in os.walk(videos, followlinks=True):
+        if (real := os.path.realpath(folder)) in visited:
+            folders.clear()
+            continue
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         base = pathlib.Path(folder).relative_to(videos)
         suffixes = {name: pathlib.Path(name).suffix.lower() for name in names if not name.startswith(".")}
@@ -163,11 +174,17 @@ def plan(relatives: list[str], boxed: list[crops.BoxedClip] | None, split: str) 
             raise ValueError("--split partition needs --crop boxes:FILE.csv with a column `partition`")
         clips = [Clip(path, part) for path in relatives for part in rule.parts(path, path)]
     else:
-        by_stem = {pathlib.PurePosixPath(path).stem: path for path in relatives}
+        by_stem: dict[str, list[str]] = {}
+        for path in relatives:
+            by_stem.setdefault(pathlib.PurePosixPath(path).stem, []).append(path)
         clips = []
         for row in boxed:
             stem = row.video_id.split("#")[0]
-            path = by_stem.get(stem, "")
+            path, *others = by_stem.get(stem, [""])
+            if others:
+                raise ValueError(
+                    f"--crop boxes: {stem} is both {path} and {others[0]}: rename one, or leave it out by --include"
+                )
             parts = [splits.Part(row.partition)] if rule is None else rule.parts(path or stem, stem)
             clips += [Clip(path, part, row) for part in parts]
     for clip in clips:
@@ -184,23 +201,26 @@ def make_records(clip: Clip, *, root: str, options: Options) -> list[records.Vid
 
     Its encoded frames are in memory at once (some 20 kB each at 256 px), its decoded ones are not.
     """
+    name = pathlib.Path(root).resolve().name if clip.relative == "." else clip.name
     if not clip.relative:
-        raise BadVideo(clip.name, f"there is no such video under {root}")
+        raise BadVideo(name, f"there is no such video under {root}")
     path = pathlib.Path(root) / clip.relative
     try:
         info = video.probe(path)
         start, end = _range(clip, info)
-        if end - start < options.min_frames:
-            raise BadVideo(clip.name, _too_short(end - start, options.min_frames))
-        numbers = list(video.sample_numbers(start, end, info.fps, options.fps or info.fps))
+        numbers = info.timeline.numbers(start, end, options.fps)
+        if (have := min(end - start, len(numbers))) < options.min_frames:
+            raise BadVideo(name, _too_short(clip, info, (start, end), have, options))
         frames = [
             records.encode_frame(crops.cut(frame, box, options.size), options.lossless)
-            for frame, box in _cropped(clip, path, root, info, (start, end), options)
+            for frame, box in _cropped(clip, path, root, info, numbers, options)
         ]
     except BadVideo as error:
-        raise BadVideo(clip.name, error.reason) from error
+        raise BadVideo(name, error.reason) from error
+    except OSError as error:
+        raise BadVideo(name, f"cannot be read ({error})") from error
     if len(frames) < options.min_frames:
-        raise BadVideo(clip.name, _too_short(len(frames), options.min_frames))
+        raise BadVideo(name, _too_short(clip, info, (start, end), len(frames), options))
     return _chunks(clip, info, options, numbers, frames)
 
 
@@ -215,22 +235,17 @@ def summary(made: manifest.Manifest, out: PathLike) -> str:
 
 
 def _cropped(
-    clip: Clip, path: pathlib.Path, root: str, info: VideoInfo, span: tuple[int, int], options: Options
+    clip: Clip, path: pathlib.Path, root: str, info: VideoInfo, numbers: list[int], options: Options
 ) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], crops.Box]]:
     """(frame, what to cut out of it) for the clip's frames."""
-    start, end = span
-    frames = video.read_frames(path, start=start, end=end, fps=options.fps)
+    frames = video.read_numbers(path, numbers)
     if options.crop.startswith("masks:"):
         mask = crops.find_mask(_argument(options.crop), root, clip.relative)
         mask_info = video.probe(mask)
         if (mask_info.frames, mask_info.height, mask_info.width) != (info.frames, info.height, info.width):
             have = f"{mask_info.frames} frames of {mask_info.height}x{mask_info.width} px"
             raise BadVideo(clip.name, f"its mask {mask} has {have}, it has {info.frames} of {info.height}x{info.width}")
-        # The numbers of the frames to take follow from the video's own rate, whatever the mask file says of its rate.
-        rate = (
-            None if options.fps is None else Fraction(options.fps).limit_denominator(100_000) * mask_info.fps / info.fps
-        )
-        masks = video.read_frames(mask, start=start, end=end, fps=rate)
+        masks = video.read_numbers(mask, numbers)  # by the video's own times, whatever the mask file says of its rate
         yield from zip(frames, crops.mask_squares(masks, clip.name), strict=False)
         return
     for frame in frames:
@@ -271,8 +286,22 @@ def _chunks(
     return made
 
 
-def _too_short(have: int, needed: int) -> str:
-    return f"has {have} frames, {needed} are needed (--min_frames)"
+def _too_short(clip: Clip, info: VideoInfo, span: tuple[int, int], have: int, options: Options) -> str:
+    start, end = span
+    whole = (start, end) == (0, info.frames)
+    part = "" if whole else f", frames {start} up to {end} of its {info.frames}, for split {clip.part.split!r}"
+    rate = "" if options.fps is None else f" at --fps {options.fps:g}"
+    return f"has {have} frames{rate}{part}, {options.min_frames} are needed (--min_frames)"
+
+
+def _state(clip: Clip, *, root: PathLike) -> list[tuple[int, int]]:
+    """Size in bytes and time of change in ns of a clip's video, or of each of its frames; empty if it cannot be read."""
+    path = pathlib.Path(root) / clip.relative
+    try:
+        read = video.frame_files(path) if path.is_dir() else [path]
+        return [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, read)] if clip.relative else []
+    except (OSError, BadVideo):
+        return []
 
 
 def _default_split(preset: presets.Preset | None, boxed: list[crops.BoxedClip] | None, relatives: list[str]) -> str:
@@ -287,7 +316,9 @@ def _argument(crop: str) -> str:
     return crop.split(":", 1)[1]
 
 
-def _check(name: str, size: int, fps: float | int | None, crop: str, chunk: int) -> None:
+def _check(
+    name: str, size: int, fps: float | int | None, crop: str, min_frames: int | None, chunk: int, shards: int | None
+) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_.]+", name):
         raise ValueError(f"--name {name!r}: letters, digits, _ and . only (it becomes part of file names)")
     if size < 1:
@@ -296,8 +327,14 @@ def _check(name: str, size: int, fps: float | int | None, crop: str, chunk: int)
         raise ValueError(f"--fps {fps}: must be above 0")
     if crop != "center" and not re.match(r"(boxes|masks):.", crop):
         raise ValueError(f"--crop {crop!r}: one of center, boxes:FILE.csv, masks:DIR")
-    if chunk < 2:
-        raise ValueError(f"--chunk {chunk}: must be at least 2 frames")
+    if chunk < 3:
+        raise ValueError(f"--chunk {chunk}: must be at least 3 frames, so that no record is left with one")
+    if min_frames is not None and min_frames < 2:
+        raise ValueError(f"--min_frames {min_frames}: must be at least 2, training takes two frames of each record")
+    if shards is not None and shards < 1:
+        raise ValueError(f"--shards {shards}: must be at least 1")
+    if crop.startswith("masks:") and not pathlib.Path(_argument(crop)).is_dir():
+        raise FileNotFoundError(f"--crop {crop}: there is no such folder")
 
 
 def _write_skipped(out: PathLike, made: manifest.Manifest) -> None:

@@ -51,6 +51,7 @@ def write_dataset(
     options: dict[str, Any] | None = None,
     skip_bad: bool = False,
     progress: bool = True,
+    state: Callable[[Any], Any] | None = None,
 ) -> manifest.Manifest:
     """Writes `make(item)` of every item, in order, to `{name}-{split}-*.tfrecord` in `out`; returns the manifest.
 
@@ -63,8 +64,10 @@ def write_dataset(
       num_shards: default one for each 64 items, at most 256.
       workers: processes that run `make`; 0 runs it in this one. The files are the same for any number.
       options: what the result depends on, as JSON; shards made with other options are not mixed with these.
-      skip_bad: items whose `make` raises BadVideo are left out and listed in the manifest, rather than raised.
+      skip_bad: items whose `make` raises BadVideo are left out and listed in the manifest, rather than raised. Without it,
+        shards that lack items are made again.
       progress: whether to draw a bar.
+      state: what tells whether an item's input has changed (its size, say); shards of changed items are made again.
 
     Raises:
       ValueError: `out` is a URL, holds shards of other options, items or another data set, or is being written by somebody else.
@@ -82,7 +85,9 @@ def write_dataset(
     options = json.loads(json.dumps(options or {}))
     with only_writer(out):
         check_belongs(out, name, split, paths)
+        states = [_identity([state(item) for item in part]) if state else "" for part in parts]
         kept = [finished(path, part, options) for path, part in zip(paths, parts, strict=True)]
+        kept = [note if note and _stands(note, now, skip_bad) else None for note, now in zip(kept, states, strict=True)]
         todo = [part for part, note in zip(parts, kept, strict=True) if note is None]
         made = _run(make, [item for part in todo for item in part], workers, skip_bad)
         done = sum(len(part) for part in parts) - sum(len(part) for part in todo)
@@ -91,8 +96,8 @@ def write_dataset(
             progress_bar(len(items), f"{name} {split}", "item", initial=done, shown=progress) as bar,
         ):
             notes = [
-                note or write_shard(path, part, options, made, bar)
-                for path, part, note in zip(paths, parts, kept, strict=True)
+                note or write_shard(path, part, options, made, bar, now)
+                for path, part, note, now in zip(paths, parts, kept, states, strict=True)
             ]
         return update_manifest(out, name, split, notes, options)
 
@@ -141,6 +146,7 @@ def write_shard(
     options: dict[str, Any],
     made: Iterator[Iterable[Made] | BadVideo],
     bar: Bar | None = None,
+    state: str = "",
 ) -> dict[str, Any]:
     """Takes the results for `items` from `made`, writes the shard, its index and its note, and returns the note."""
     builder, size, digest = tfrecord.IndexBuilder(), 0, hashlib.sha256()
@@ -161,11 +167,18 @@ def write_shard(
                 sizes.add(record.size)
             if bar is not None:
                 bar.update()
+        _note_path(path).unlink(missing_ok=True)  # of an older shard, which this one replaces
     builder.index(size).save(tfrecord.index_path(str(path)))
     shard = manifest.Shard(
         path.name, len(builder.records), len(builder.frames), size, digest.hexdigest(), tuple(skipped)
     )
-    note = {"shard": dataclasses.asdict(shard), "sizes": sorted(sizes), "options": options, "items": _identity(items)}
+    note = {
+        "shard": dataclasses.asdict(shard),
+        "sizes": sorted(sizes),
+        "options": options,
+        "items": _identity(items),
+        "state": state,
+    }
     files.atomic_write(_note_path(path), json.dumps(note, indent=1) + "\n")
     return note
 
@@ -184,6 +197,11 @@ def finished(path: pathlib.Path, items: Sequence[Any], options: dict[str, Any]) 
     if note["items"] != _identity(items):
         raise ValueError(f"{path} was made from other input (files were added, removed or renamed since): {advice}")
     return note if path.stat().st_size == note["shard"]["bytes"] else None
+
+
+def _stands(note: dict[str, Any], state: str, skip_bad: bool) -> bool:
+    """Whether a whole shard need not be made again: its input is as it was, and it lacks nothing, or may."""
+    return note.get("state", state) == state and (skip_bad or not note["shard"]["skipped"])
 
 
 def check_belongs(out: pathlib.Path, name: str, split: str, paths: list[pathlib.Path]) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from leo_jax import files, video
 from leo_jax.progress import progress_bar
-from leo_jax.sampling.images import output_shape, read_photo, to_bytes, to_square
+from leo_jax.sampling.images import check_kept, output_shape, read_photo, to_bytes, to_square
 from leo_jax.sampling.render import Renderer
 
 
@@ -64,18 +64,20 @@ def animate(
         The number of frames written.
 
     Raises:
-        FileNotFoundError, ValueError: a file is missing or cannot be read; names it.
+        FileNotFoundError, ValueError: a file is missing or cannot be read, or `out` is one of them; names it.
     """
+    check_kept(out, source, driving)
     size = renderer.animator.size
     photo = read_photo(source)
     height, width = output_shape(photo, size, crop=crop)
     still = to_square(photo, size, crop=crop)
     info = video.probe(driving)
-    squares = (to_square(frame, size, crop=crop) for frame in video.read_frames(driving))
+    numbers = info.timeline.numbers(0, None, info.fps)  # at one rate, in step with the sound
+    squares = (to_square(frame, size, crop=crop) for frame in video.read_numbers(driving, numbers))
     count = 0
     with (
         video.VideoWriter(out, info.fps, audio_from=driving if info.has_audio else None) as writer,
-        progress_bar(info.frames, "animate", "frame", shown=progress) as bar,
+        progress_bar(len(numbers), "animate", "frame", shown=progress) as bar,
     ):
         for driver, frame in animate_frames(renderer, still, squares, relative=relative):
             shown = [still, driver, frame] if side_by_side else [frame]

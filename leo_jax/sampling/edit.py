@@ -9,7 +9,7 @@ from leo_jax import files, video
 from leo_jax.progress import progress_bar
 from leo_jax.sampling import recording
 from leo_jax.sampling.animate import animate_frames
-from leo_jax.sampling.images import read_photo, to_square
+from leo_jax.sampling.images import check_kept, read_photo, to_square
 from leo_jax.sampling.render import Renderer
 
 TOLERANCE = 0.02  # of height over width: editors round to multiples of 8
@@ -56,10 +56,13 @@ def edit(
         The number of frames.
 
     Raises:
-        FileNotFoundError, ValueError: a file is missing or cannot be read, or the edited frame has other proportions.
+        FileNotFoundError, ValueError: a file is missing or cannot be read, `out` is one of them, or the edited frame has
+            other proportions.
     """
+    check_kept(out, source, edited)
     size = renderer.animator.size
     info = video.probe(source)
+    numbers = info.timeline.numbers(0, None, info.fps)  # at one rate, in step with the sound
     photo = read_photo(edited)
     height, width, _ = photo.shape
     if abs((height / width) / (info.height / info.width) - 1) > TOLERANCE:
@@ -68,10 +71,10 @@ def edit(
             "the video's proportions (`--export_first_frame` writes the frame to edit)"
         )
     square = to_square(photo, size, crop=False)
-    squares = (to_square(frame, size, crop=False) for frame in video.read_frames(source))
+    squares = (to_square(frame, size, crop=False) for frame in video.read_numbers(source, numbers))
     with (
         video.VideoWriter(out, info.fps, audio_from=source if info.has_audio else None) as writer,
-        progress_bar(info.frames, "edit", "frame", shown=progress) as bar,
+        progress_bar(len(numbers), "edit", "frame", shown=progress) as bar,
     ):
         for _, frame in animate_frames(renderer, square, squares, relative=relative):
             writer.write(video.resize(frame, info.height, info.width))

@@ -27,11 +27,9 @@ def read_photo(path: files.PathLike) -> UInt8[np.ndarray, "h w 3"]:
                 image = PIL.Image.fromarray(grey.astype(np.uint8))
             elif image.mode == "F":
                 raise ValueError(f"{path} holds floating-point numbers: save it with 8 or 16 bits")
-            image = image.convert("RGBA")
+            return video.on_white(image)
     except (PIL.UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
-    white = PIL.Image.new("RGBA", image.size, "white")
-    return np.asarray(PIL.Image.alpha_composite(white, image).convert("RGB"))
 
 
 def centre_square(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "r r 3"]:
@@ -59,3 +57,10 @@ def output_shape(photo: UInt8[np.ndarray, "h w 3"], size: int, *, crop: bool) ->
     h, w, _ = photo.shape
     scale = size / min(h, w)
     return 2 * round(h * scale / 2), 2 * round(w * scale / 2)
+
+
+def check_kept(out: files.PathLike, *inputs: files.PathLike) -> None:
+    """Raises ValueError where writing `out` would overwrite one of the inputs."""
+    for path in map(pathlib.Path, inputs):
+        if path.exists() and pathlib.Path(out).exists() and path.samefile(out):
+            raise ValueError(f"--out {out} is the input {path}, which would be overwritten: give another name")

@@ -13,12 +13,14 @@ from leo_jax.video.reading import (
     excused,
     frame_files,
     natural_key,
+    on_white,
     probe,
     read_at,
     read_frames,
+    read_numbers,
     resize,
-    sample_numbers,
 )
+from leo_jax.video.timing import Timeline
 from leo_jax.video.writing import VideoWriter, partial_path
 
 COMPANIONS = (
@@ -32,15 +34,17 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "BadVideo",
+    "Timeline",
     "VideoInfo",
     "VideoWriter",
     "excused",
     "frame_files",
     "natural_key",
+    "on_white",
     "partial_path",
     "probe",
     "read_at",
     "read_frames",
+    "read_numbers",
     "resize",
-    "sample_numbers",
 ]

@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -14,14 +15,14 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
+
+from leo_jax.video.timing import NO_STAMP, Rate, Timeline
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".m4v")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PathLike = str | os.PathLike[str]
-Rate = int | float | Fraction
 FOLDER_FPS = Fraction(25)  # a folder of frames does not say
-_NO_STAMP = -(2**63)  # FFmpeg's own mark
 _SEEK_FROM = 50  # nearer frames are reached faster by decoding up to them
 
 
@@ -49,9 +50,10 @@ def excused(left_out: list[tuple[str, str]] | None, name: str | None = None) -> 
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-    """What a video is: its average rate, number of frames, and size as shown.
+    """What a video is: its average rate, number of frames, size as shown, and when each frame is shown.
 
-    That is after turning it by `rotation` (0, 90, 180 or 270 degrees counterclockwise), as `read_frames` does.
+    That size is after making its pixels square and turning it by `rotation` (0, 90, 180 or 270 degrees counterclockwise),
+    as `read_frames` does.
     """
 
     fps: Fraction
@@ -61,6 +63,7 @@ class VideoInfo:
     has_audio: bool
     rotation: int
     codec: str
+    timeline: Timeline
 
 
 def probe(path: PathLike) -> VideoInfo:
@@ -72,61 +75,58 @@ def probe(path: PathLike) -> VideoInfo:
     """
     path = _existing(path)
     if path.is_dir():
-        images = frame_files(path)
+        images, timeline = frame_files(path), _timeline(path)
         height, width, _ = _read_image(images[0]).shape
-        return VideoInfo(FOLDER_FPS, len(images), height, width, False, 0, images[0].suffix[1:].lower())
+        return VideoInfo(FOLDER_FPS, len(images), height, width, False, 0, images[0].suffix[1:].lower(), timeline)
     with _opened(path) as (container, stream):
         first = next(container.decode(stream), None)
         if first is None:
             raise BadVideo(str(path), "has no frames")
-        height, width = (first.width, first.height) if first.rotation % 180 else (first.height, first.width)
+        timeline = _timeline(path)
+        height, width = first.height, _square_width(first.width, stream)
+        if first.rotation % 180:
+            height, width = width, height
         return VideoInfo(
-            fps=_rate(stream),
-            frames=len(_timestamps(path)),
+            fps=timeline.rate,
+            frames=len(timeline.stamps),
             height=height,
             width=width,
             has_audio=bool(container.streams.audio),
             rotation=first.rotation % 360,
             codec=stream.codec_context.name,
+            timeline=timeline,
         )
 
 
 def read_frames(
     path: PathLike, *, start: int = 0, end: int | None = None, fps: Rate | None = None
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Frames [start, end) one after the other, turned upright; only one is in memory at a time.
+    """Frames [start, end) one after the other, upright and of square pixels; only one is in memory at a time.
 
     Args:
         path: a file or a folder of frames.
         start: number of the first frame; the decoder jumps to the key frame before it.
         end: number of the frame to stop before; None reads on to the last.
-        fps: rate to give them at: `sample_numbers` says which are taken (or repeated); None gives each once.
+        fps: rate to give them at: `Timeline.numbers` says which are taken (or repeated); None gives each once.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
         BadVideo: it cannot be read, a frame is damaged, or it has no frame `start`.
     """
     path = _existing(path)
-    decoded: Iterator[tuple[int, pathlib.Path | av.VideoFrame]]
-    if path.is_dir():
-        rate, decoded = FOLDER_FPS, iter(list(enumerate(frame_files(path)))[start:])
-    else:
-        rate, decoded = _decode(path, start, end)
-    wanted = sample_numbers(start, end, rate, fps or rate)
-    number = next(wanted, None)
-    found = False
-    for at, frame in decoded:
-        found = True
-        image = None
-        while number is not None and number <= at:  # equal, except where a damaged stream lacks a number
-            if image is None:
-                image = _read_image(frame) if isinstance(frame, pathlib.Path) else _upright(frame)
-            yield image
-            number = next(wanted, None)
-        if number is None:
-            return
-    if not found:
-        raise BadVideo(str(path), f"has no frame {start}" if start else "has no frames")
+    if not start and end is None and fps is None:
+        yield from _shown(path, itertools.count(), 0, [])
+        return
+    timeline = _timeline(path)
+    if start and start >= len(timeline.stamps):
+        raise BadVideo(str(path), f"has {len(timeline.stamps)} frames, no frame {start}")
+    yield from _shown(path, iter(timeline.numbers(start, end, fps)), start, timeline.stamps)
+
+
+def read_numbers(path: PathLike, numbers: Sequence[int]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """The frames of these numbers, which must not descend but may repeat, one at a time. Raises as `read_frames`."""
+    if numbers:
+        yield from _shown(_existing(path), iter(numbers), numbers[0], _timeline(_existing(path)).stamps)
 
 
 def read_at(path: PathLike, numbers: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:
@@ -140,16 +140,6 @@ def read_at(path: PathLike, numbers: Sequence[int]) -> UInt8[np.ndarray, "t h w 
     if len(frames) < len(numbers):
         raise BadVideo(os.fspath(path), f"has no frame {numbers[len(frames)]}")
     return np.stack(frames)
-
-
-def sample_numbers(start: int, end: int | None, rate: Fraction, fps: Rate) -> Iterator[int]:
-    """Source frame numbers, from `start` on, that show a video of `rate` at `fps`: frame k is the one shown at k/fps."""
-    step = rate / Fraction(fps).limit_denominator(100_000)
-    for k in itertools.count():
-        number = start + int(k * step)
-        if end is not None and number >= end:
-            return
-        yield number
 
 
 def frame_files(folder: PathLike) -> list[pathlib.Path]:
@@ -200,11 +190,18 @@ def _rate(stream: av.VideoStream) -> Fraction:
     return Fraction(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
 
 
-def _timestamps(path: pathlib.Path) -> list[int]:
-    """Time stamps of all frames in the order they are shown, without decoding; _NO_STAMP each if the file lacks some.
+def _square_width(width: int, stream: av.VideoStream) -> int:
+    """The width, in square pixels, of frames stored `width` wide."""
+    return max(round(width * (stream.sample_aspect_ratio or 1)), 1)
+
+
+def _timeline(path: pathlib.Path) -> Timeline:
+    """When each frame is shown, found without decoding.
 
     Raises BadVideo when the file holds less than it tells of.
     """
+    if path.is_dir():
+        return Timeline(range(len(frame_files(path))), 1 / FOLDER_FPS, 1, FOLDER_FPS)
     with _opened(path) as (container, stream):
         # Only Matroska's header tells how long all streams together last.
         streams = () if "matroska" in container.format.name else (stream,)
@@ -212,10 +209,14 @@ def _timestamps(path: pathlib.Path) -> list[int]:
         packets = [packet for packet in every if packet.stream_index == stream.index]
         if short := _missing(path, container, stream, every, len(packets)):
             raise BadVideo(str(path), f"is cut short or damaged: {short}")
+        rate, tick = _rate(stream), Fraction(stream.time_base or 1 / _rate(stream))
         # Packets marked for discarding are decoded but never shown.
-        stamps = [packet.pts for packet in packets if not packet.is_discard]
-    known = {stamp for stamp in stamps if stamp is not None}
-    return sorted(known) if len(known) == len(stamps) else [_NO_STAMP] * len(stamps)
+        lengths = {packet.pts: packet.duration for packet in packets if not packet.is_discard}
+        frames = sum(not packet.is_discard for packet in packets)
+    if None in lengths or len(lengths) < frames:
+        return Timeline([NO_STAMP] * frames, tick, 0, rate)
+    stamps = sorted(stamp for stamp in lengths if stamp is not None)
+    return Timeline(stamps, tick, (lengths[stamps[-1]] if stamps else 0) or round(1 / (rate * tick)), rate)
 
 
 def _missing(
@@ -266,19 +267,35 @@ def _images_of_gif(content: bytes) -> int:
     return images
 
 
-def _decode(path: pathlib.Path, start: int, end: int | None) -> tuple[Fraction, Iterator[tuple[int, av.VideoFrame]]]:
-    """The rate, and (number, frame) from frame `start` on. Raises BadVideo as `read_frames` does."""
-    stamps = _timestamps(path) if start or end is not None else []
-    if start and start >= len(stamps):
-        raise BadVideo(str(path), f"has {len(stamps)} frames, no frame {start}")
-    with _opened(path) as (_, stream):
-        rate = _rate(stream)
-    return rate, _numbered(path, start, stamps)
+def _shown(
+    path: pathlib.Path, numbers: Iterator[int], start: int, stamps: Sequence[int]
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """The frames of these numbers, the first being `start`. Raises BadVideo as `read_frames` does."""
+    decoded: Iterator[tuple[int, Callable[[], UInt8[np.ndarray, "h w 3"]]]]
+    if path.is_dir():
+        files = frame_files(path)[start:]
+        decoded = ((start + k, functools.partial(_read_image, file)) for k, file in enumerate(files))
+    else:
+        decoded = _numbered(path, start, stamps)
+    number, found = next(numbers, None), False
+    for at, image_of in decoded:
+        found = True
+        image = None
+        while number is not None and number <= at:  # equal, except where a damaged stream lacks a number
+            image = image_of() if image is None else image
+            yield image
+            number = next(numbers, None)
+        if number is None:
+            return
+    if not found:
+        raise BadVideo(str(path), f"has no frame {start}" if start else "has no frames")
 
 
-def _numbered(path: pathlib.Path, start: int, stamps: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(number, frame) from `start` on: the number by its time stamp, or counted if there are none."""
-    numbers: dict[int | None, int] = {stamp: n for n, stamp in enumerate(stamps) if stamp != _NO_STAMP}
+def _numbered(
+    path: pathlib.Path, start: int, stamps: Sequence[int]
+) -> Iterator[tuple[int, Callable[[], UInt8[np.ndarray, "h w 3"]]]]:
+    """(number, what gives its image) from `start` on: the number by its time stamp, or counted if there are none."""
+    numbers: dict[int | None, int] = {stamp: n for n, stamp in enumerate(stamps) if stamp != NO_STAMP}
     for seek in (start >= _SEEK_FROM and bool(numbers), False):
         with _opened(path) as (container, stream):
             if seek:
@@ -291,17 +308,35 @@ def _numbered(path: pathlib.Path, start: int, stamps: Sequence[int]) -> Iterator
                 if at >= start:
                     if shown.is_corrupt:
                         raise BadVideo(str(path), f"frame {at} is damaged")
-                    yield at, shown
+                    yield at, functools.partial(_upright, shown, _square_width(shown.width, stream))
             return
 
 
-def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-    image = frame.reformat(format="rgb24", threads=1).to_ndarray()
+def _upright(frame: av.VideoFrame, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A decoded frame as RGB, stretched to `width` and turned as it is shown."""
+    image = resize(frame.reformat(format="rgb24", threads=1).to_ndarray(), frame.height, width)
     return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
 
 
 def _read_image(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
+    if path.stat().st_size and (clear := _transparent(path)) is not None:
+        return clear
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if image is None:
-        raise BadVideo(str(path), "is not a readable image")
+        raise BadVideo(str(path.parent), f"{path.name} is not a readable image")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _transparent(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"] | None:
+    """An image file with transparency, on white; None for one without, or that Pillow cannot read."""
+    try:
+        with Image.open(path) as file:
+            return on_white(ImageOps.exif_transpose(file)) if file.has_transparency_data else None
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def on_white(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB of an image, what is transparent showing white."""
+    image = image.convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))

@@ -10,10 +10,12 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from jaxtyping import UInt8
 from PIL import Image
 
-from leo_jax.video.reading import PathLike, Rate
+from leo_jax.video.reading import PathLike
+from leo_jax.video.timing import Rate
 
 _H264_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 _CRF = 18  # x264's quality: no loss is visible
@@ -41,7 +43,8 @@ class VideoWriter:
         """`audio_from` is a video whose sound is put under the frames (H.264 files only; ignored if it has none).
 
         Raises:
-            ValueError: the suffix is unknown, the rate is not positive, or the folder holds something already.
+            ValueError: the suffix is unknown, the rate is not positive, a file's name is a folder's or the other way round, or
+                the folder holds something already.
         """
         self.path = pathlib.Path(path)
         self.fps = Fraction(fps).limit_denominator(10_000)
@@ -52,6 +55,10 @@ class VideoWriter:
                              "(no suffix)")  # fmt: skip
         if self.fps <= 0:
             raise ValueError(f"{path}: {fps} frames a second; it must be above 0")
+        if suffix and self.path.is_dir():
+            raise ValueError(f"{path} is a folder, no {suffix} file can be written there: give another name")
+        if not suffix and self.path.is_file():
+            raise ValueError(f"{path} is a file, no folder of frames can be written there: give another name")
         if not suffix and self.path.is_dir() and any(self.path.iterdir()):
             raise ValueError(f"{path} is a folder with files in it: empty it, or give another")
 
@@ -64,7 +71,7 @@ class VideoWriter:
         return self
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Appends a frame; all must have the first one's size."""
+        """Appends a frame; all must have the first one's size. Raises ValueError otherwise, or where H.264 has no such size."""
         if self._sink is None:
             self._shape, self._sink = frame.shape, self._open(frame.shape)
         if frame.shape != self._shape:
@@ -140,6 +147,14 @@ class _H264:
         context.time_base = 1 / fps
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # of television
+        try:
+            context.open(strict=False)
+        except FFmpegError as error:
+            self.closing.close()
+            raise ValueError(
+                f"H.264 cannot hold frames of {width}x{height} px: make them smaller, or less long "
+                "(--crop takes the centre square of a photo)"
+            ) from error
         self.fps = fps
         self.audio = self._open_audio(audio_from)
         self.waiting = next(self.audio, None)

@@ -64,6 +64,11 @@ class TestFinding:
         with pytest.raises(ValueError, match=r"4 videos, none matches --include '\*\.webm'"):
             find_videos(videos, "*.webm")
 
+    def test_circles_of_links_are_walked_once(self, videos):
+        (videos / "a" / "loop").symlink_to(videos)
+        (videos / "b" / "up").symlink_to(videos / "b")
+        assert find_videos(videos)[1] == ["a/one.mp4", "a/two.avi", "b/frames", "b/three.gif"]
+
     def test_nothing(self, tmp_path):
         with pytest.raises(ValueError, match="none are there"):
             find_videos(tmp_path)
@@ -102,6 +107,13 @@ class TestFrames:
         assert numbers(one) == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27]
         assert numbers(two) == [0, 2, 5, 7, 10, 12, 15, 17]
         assert (one.fps, one.start, one.end) == (10, 0, 28)
+
+    def test_rate_of_uneven_frames_is_by_their_time_stamps(self, tmp_path):
+        stamps = [40 * k for k in range(10)] + [400 + 120 * k for k in range(10)]  # ms
+        encode(tmp_path / "phone.mp4", clip(20, 64, 64), stamps=stamps)
+        run(tmp_path / "phone.mp4", tmp_path / "out", fps=12.5)
+        (record,) = read(tmp_path / "out")
+        assert numbers(record)[:18] == [0, 2, 4, 6, 8, 10, 10, 11, 12, 12, 13, 14, 14, 15, 16, 16, 17, 18]
 
     def test_long_videos_become_even_chunks(self, videos, tmp_path):
         run(videos, tmp_path / "out", chunk=8, include="a/*")
@@ -205,6 +217,23 @@ class TestCrops:
                 image = records.decode_frame(encoded)
                 assert abs(image[4:12, 4:12].mean() - (100 + 3 * number)) < 4, "another frame, or another place"
 
+    @pytest.mark.parametrize(("bbox", "kept"), [("40-20-400-90", (20, 10, 80, 45)), ("170-20-240-90", None)])
+    def test_boxes_are_clipped_to_the_frame(self, tmp_path, bbox, kept):
+        frame = np.full((60, 80, 3), 30, np.uint8)
+        if kept:
+            left, top, right, bottom = kept
+            frame[top:bottom, left:right] = 200
+        encode(tmp_path / "id.mp4", [frame] * 3)
+        (tmp_path / "boxes.csv").write_text(f"video_id,start,end,bbox,fps,width,height\nid,0,3,{bbox},25.0,160,120\n")
+        options = {"size": 16, "crop": f"boxes:{tmp_path / 'boxes.csv'}"}
+        if kept:
+            run(tmp_path / "id.mp4", tmp_path / "out", **options)
+            (record,) = read(tmp_path / "out")
+            assert records.decode_frame(record.frames[0]).min() > 180, "something beside the box was kept"
+            return
+        with pytest.raises(BadVideo, match=r"id\.mp4: its box 170-20-240-90 .* nothing of its frames of 80x60 px"):
+            run(tmp_path / "id.mp4", tmp_path / "out", **options)
+
     def test_listed_videos_that_are_not_there(self, videos, tmp_path):
         (tmp_path / "boxes.csv").write_text(
             "video_id,start,end,bbox,fps,width,height\none,0,9,0-0-64-64,25.0,64,64\ngone,0,9,0-0-64-64,25.0,64,64\n"
@@ -214,6 +243,12 @@ class TestCrops:
             run(videos, tmp_path / "out", **options)
         made = run(videos, tmp_path / "out", **options, skip_bad=True)
         assert made.splits["train"].records == 1
+
+    def test_two_videos_of_one_listed_name(self, videos, tmp_path):
+        shutil.copy(videos / "a" / "one.mp4", videos / "b" / "one.mp4")
+        (tmp_path / "boxes.csv").write_text("video_id,start,end,bbox,fps,width,height\none,0,9,0-0-64-64,25.0,64,64\n")
+        with pytest.raises(ValueError, match=r"one is both a/one\.mp4 and b/one\.mp4"):
+            run(videos, tmp_path / "out", crop=f"boxes:{tmp_path / 'boxes.csv'}")
 
     @pytest.mark.parametrize(
         ("line", "message"),
@@ -252,6 +287,11 @@ class TestCrops:
         with pytest.raises(BadVideo, match=r"a\.avi: its mask .* has 7 frames .* it has 8"):
             run(tmp_path / "original", tmp_path / "out", crop=f"masks:{tmp_path / 'mask'}")
 
+    def test_a_missing_folder_of_masks_is_told_first(self, videos, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"masks:.*nowhere: there is no such folder"):
+            run(videos, tmp_path / "out", crop=f"masks:{tmp_path / 'nowhere'}", skip_bad=True)
+        assert not (tmp_path / "out").exists()
+
     def test_a_missing_mask_is_named(self, videos, tmp_path):
         with pytest.raises(BadVideo, match=r"a/one\.mp4: has no mask"):
             run(videos, tmp_path / "out", crop=f"masks:{tmp_path}")
@@ -283,6 +323,37 @@ class TestBadInput:
         assert {row["video"] for row in rows} == {"a/cut.mp4", "a/empty.mp4", "b/text.webm", "b/single.mp4"}
         assert "has 1 frames, 2 are needed" in next(row["reason"] for row in rows if "single" in row["video"])
 
+    def test_what_the_system_refuses_is_named_and_skipped(self, videos, tmp_path):
+        (videos / "b" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+        with pytest.raises(BadVideo, match=r"b/gone\.mp4: cannot be read"):
+            run(videos, tmp_path / "out")
+        made = run(videos, tmp_path / "out", skip_bad=True)
+        assert [video for video, _ in made.splits["train"].skipped] == ["b/gone.mp4"]
+
+    def test_a_changed_video_is_taken_anew(self, videos, tmp_path):
+        run(videos, tmp_path / "out", shards=4)
+        encode(videos / "b" / "three.gif", clip(7, 64, 64))
+        run(videos, tmp_path / "out", shards=4)
+        assert [len(r.frames) for r in read(tmp_path / "out") if r.source == "b/three.gif"] == [7]
+
+    def test_a_bad_picture_of_a_folder_is_named(self, videos, tmp_path):
+        (videos / "b" / "frames" / "3.png").write_bytes(b"\x89PNG")
+        with pytest.raises(BadVideo, match=r"^b/frames: 3\.png is not a readable image"):
+            run(videos, tmp_path / "out")
+        with pytest.raises(BadVideo, match=r"^frames: 3\.png is not a readable image"):
+            run(videos / "b" / "frames", tmp_path / "flat")
+
+    def test_a_split_without_a_record_is_an_error(self, tmp_path):
+        encode(tmp_path / "a.mp4", clip(2, 64, 64))
+        with pytest.raises(ValueError, match=r"split 'test' has no record: all 1 videos were skipped.*skipped\.csv"):
+            run(tmp_path / "a.mp4", tmp_path / "out", split="tail:0.01", skip_bad=True)
+        assert (tmp_path / "out" / "skipped.csv").exists()
+
+    def test_a_part_that_is_too_short_is_told_with_the_whole(self, videos, tmp_path):
+        message = r"b/frames: has 0 frames, frames 8 up to 8 of its 8, for split 'test', 2 are needed"
+        with pytest.raises(BadVideo, match=message):
+            run(videos, tmp_path / "out", split="tail:0.01", include="b/frames")
+
     def test_min_frames(self, videos, tmp_path):
         with pytest.raises(BadVideo, match=r"b/frames: has 8 frames, 10 are needed"):
             run(videos, tmp_path / "out", min_frames=10)
@@ -305,7 +376,10 @@ class TestBadInput:
             ({"split": "train=0.5,test=0.4"}, "must add up to 1"),
             ({"split": "tail:2"}, "between 0 and 1"),
             ({"name": "my clips"}, "letters, digits"),
-            ({"chunk": 1}, "--chunk 1"),
+            ({"chunk": 2}, "--chunk 2"),
+            ({"shards": 0}, "--shards 0"),
+            ({"min_frames": 1}, "--min_frames 1"),
+            ({"min_frames": 0}, "--min_frames 0"),
         ],
     )
     def test_options_that_make_no_sense(self, videos, tmp_path, options, message):

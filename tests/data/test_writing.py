@@ -107,6 +107,26 @@ def test_another_data_set_does_not_mix(tmp_path):
         write_dataset(tmp_path, "other", "train", [1], samples.make, progress=False)
 
 
+def test_what_was_skipped_is_looked_at_again_without_skip_bad(tmp_path):
+    write(tmp_path, samples.make_or_refuse, skip_bad=True)
+    before = {p: p.stat().st_mtime_ns for p in shards(tmp_path)}
+    write(tmp_path, samples.make_or_refuse, skip_bad=True)
+    assert {p: p.stat().st_mtime_ns for p in before} == before, "with it, finished shards stay"
+    with pytest.raises(BadVideo, match="clip-0007"):
+        write(tmp_path, samples.make_or_refuse)
+    made = write(tmp_path)
+    assert not made.splits["train"].skipped and "clip-0007" in ids(tmp_path)
+    assert sum(p.stat().st_mtime_ns != before[p] for p in before) == 1, "only the shard that lacked it is made again"
+
+
+def test_shards_of_changed_input_are_made_again(tmp_path):
+    write(tmp_path, state=lambda item: 1)
+    before = [p.stat().st_mtime_ns for p in shards(tmp_path)]
+    write(tmp_path, state=lambda item: 2 if item == 9 else 1)
+    after = [p.stat().st_mtime_ns for p in shards(tmp_path)]
+    assert after[:2] == before[:2] and after[2] != before[2]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_item_stops_but_loses_nothing(tmp_path, workers):
     with pytest.raises(BadVideo, match=r"clip-0007\.mp4: has 1 frame"):

@@ -58,6 +58,18 @@ def test_a_gif_lasts_as_long_as_the_clip(leo, driving, tmp_path):
     assert abs(sum(milliseconds) - 1000 * FRAMES / NTSC) <= 5, f"frames last {milliseconds} ms"
 
 
+def test_uneven_frames_stay_in_step_with_the_sound(leo, tmp_path):
+    """At the average rate, 12.5, frame k is what the clip shows at k/12.5 s: quick ones are left out, slow ones repeat."""
+    uneven = encode(tmp_path / "in.mp4", clip(11, 48, 64), stamps=[0, 40, 80, 120, 160, 200, 320, 440, 560, 680, 800])
+    out = tmp_path / "o"
+    animating.animate(leo.renderer, photo(tmp_path / "p.png"), uneven, out, side_by_side=True, progress=False)
+    shown = [frame[:, SIZE : 2 * SIZE] for frame in frames_of(out)]
+    driving = [squeezed(frame) for frame in frames_of(uneven)]
+    expected = [0, 2, 4, 5, 6, 6, 7, 8, 8, 9, 10]
+    for k, number in enumerate(expected):
+        np.testing.assert_array_equal(shown[k], driving[number], f"frame {k} is not the driving video's {number}")
+
+
 @pytest.mark.parametrize("relative", [False, True])
 def test_the_photo_moves_as_the_clip_does(leo, driving, tmp_path, relative):
     """A folder of frames has no loss: each is what the model draws of the driving frame's code."""
@@ -141,3 +153,13 @@ def test_an_unknown_suffix_is_named_with_the_known_ones(leo, driving, tmp_path):
     with pytest.raises(ValueError, match=r"o\.webm: cannot write \.webm; take one of \.mp4, .*\.gif"):
         animate(leo, photo(tmp_path / "p.png"), driving, tmp_path / "o.webm")
     assert [p.name for p in tmp_path.iterdir()] == ["p.png"], "something was written"
+
+
+def test_the_inputs_are_not_overwritten(leo, tmp_path):
+    source, clips = photo(tmp_path / "p.png"), encode(tmp_path / "in.mp4", clip(2))
+    before = clips.read_bytes()
+    (tmp_path / "link.mp4").symlink_to(clips)
+    for out in (clips, tmp_path / "link.mp4"):
+        with pytest.raises(ValueError, match=r"is the input .*in\.mp4, which would be overwritten"):
+            animate(leo, source, clips, out)
+    assert clips.read_bytes() == before

@@ -46,3 +46,9 @@ def test_other_proportions_are_told(leo, tmp_path):
     with pytest.raises(ValueError, match=r"48x48.*64x48.*export_first_frame"):
         edit.edit(leo.renderer, source, photo(tmp_path / "e.png", 48, 48), tmp_path / "out.mp4", progress=False)
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_the_video_is_not_overwritten(leo, tmp_path):
+    source = encode(tmp_path / "in.mp4", clip(5))
+    with pytest.raises(ValueError, match=r"is the input .*in\.mp4, which would be overwritten"):
+        edit.edit(leo.renderer, source, photo(tmp_path / "e.png", 48, 64), source, progress=False)
