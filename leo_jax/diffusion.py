@@ -14,7 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+from jaxtyping import Array, Float, Int, Key, UInt32
 
 Denoise = Callable[[Float[Array, " b *axes"], Int[Array, " b"]], Float[Array, " b *axes"]]
 Keys = Key[Array, " b"] | UInt32[Array, "b 2"]
@@ -155,19 +155,9 @@ def epsilon_loss(
     x0: Float[Array, " b *axes"],
     t: Int[Array, " b"],
     noise: Float[Array, " b *axes"],
-    mask: Bool[Array, " b *positions"] | None = None,
 ) -> Float[Array, " b"]:
-    """Mean squared error of the predicted noise, per sample: Ho et al.'s simple loss (DDPM, eq. 14).
-
-    With a mask, one entry for each position (x0's axes without the last), the mean goes over positions where it is True;
-    a sample without any has loss 0. The mask weighs the loss only: everything is noised, and positions that a network is to see
-    clean are put in by `denoise`.
-    """
-    error = _errors(schedule, denoise, x0, t, noise, noise)
-    if mask is None:
-        return error.mean(-1)
-    weight = mask.reshape(error.shape).astype(jnp.float32)
-    return (error * weight).sum(-1) / jnp.maximum(weight.sum(-1), 1.0)
+    """Mean squared error of the predicted noise, per sample: Ho et al.'s simple loss (DDPM, eq. 14)."""
+    return _errors(schedule, denoise, x0, t, noise, noise).mean(-1)
 
 
 def velocity_loss(

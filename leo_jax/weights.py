@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -84,10 +84,20 @@ def load_frozen(
 
 
 def save_model(
-    directory: files.PathLike, description: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]
+    directory: files.PathLike,
+    description: Mapping[str, Any],
+    parts: Mapping[str, Mapping[str, Any]],
+    *,
+    without: Iterable[str] = (),
 ) -> None:
-    """Writes a model directory: `<part>.npz` for each part, then model.json, whose presence says that it is whole."""
+    """Writes a model directory: `<part>.npz` for each part, then model.json, whose presence says that it is whole.
+
+    Of an older model there, model.json goes first, and the parts `without` go; other files stay.
+    """
     directory = pathlib.Path(directory)
+    (directory / MODEL_FILE).unlink(missing_ok=True)
+    for name in without:
+        (directory / f"{name}.npz").unlink(missing_ok=True)
     for name, tree in parts.items():
         save_tree(directory / f"{name}.npz", tree)
     files.atomic_write(directory / MODEL_FILE, json.dumps({"format": FORMAT, **description}, indent=2) + "\n")

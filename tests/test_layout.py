@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -38,14 +39,19 @@ def imported_rooms(path: pathlib.Path) -> set[str]:
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             module = ".".join(filter(None, [base, node.module or ""]))
             found += [f"{module}.{alias.name}" for alias in node.names]
-    return {name.split(".")[1] for name in found if name.startswith("leo_jax.")} & set(ROW)
+    rooms = {name.split(".")[1] if "." in name else "leo_jax" for name in found if re.match(r"leo_jax(\.|$)", name)}
+    return {{"load": "api"}.get(name, name) for name in rooms} & {*ROW, "leo_jax"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_only_lower_rows(path):
     here = room(path)
     assert here in ROW, f"leo_jax/{here} has no place in the layout: add it to ROWS and to CONTRIBUTING.md"
-    wrong = {other for other in imported_rooms(path) if other != here and ROW[other] >= ROW[here]}
+    rooms = imported_rooms(path)
+    assert "leo_jax" not in rooms, (
+        f"{path.name} has a bare `import leo_jax`, through which every row is open: name the room"
+    )
+    wrong = {other for other in rooms if other != here and ROW[other] >= ROW[here]}
     assert not wrong, (
         f"{path.name} (row {ROW[here]}) imports {wrong}: only lower rows, or its own folder, are open to it"
     )
@@ -56,6 +62,7 @@ def test_finds_imports_of_every_form(tmp_path):
     text = "from leo_jax import convert\nfrom .. import losses\nimport leo_jax.ops.warp\nfrom ..data.source import x\n"
     rooms = imported_rooms(_Fake(probe, text))
     assert rooms == {"convert", "losses", "ops", "data"}
+    assert imported_rooms(_Fake(probe, "import leo_jax\nfrom leo_jax import load\n")) == {"leo_jax", "api"}
 
 
 class _Fake(type(pathlib.Path())):

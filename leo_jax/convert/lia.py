@@ -162,11 +162,13 @@ def lia(state_dict: Mapping[str, Any], out_dir: files.PathLike) -> Converted:
     Args:
         state_dict: name → array (PyTorch layouts); nested under 'gen' and, if present, 'dis' as in a released file, or
             flat with those prefixes, or the bare generator.
-        out_dir: directory to make. Written only after everything fits; model.json comes last.
+        out_dir: directory to make, or that of a model to replace. Written only after everything fits; model.json comes last.
 
     Raises:
-        ValueError: the first names and shapes that do not fit.
+        ValueError: the first names and shapes that do not fit, or arrays that are not finite; `out_dir` is a file.
     """
+    if pathlib.Path(out_dir).is_file():
+        raise ValueError(f"{out_dir} is a file, and a converted animator is a folder of several: name a folder")
     generator, discriminator = split_networks(state_dict)
     size, width, code_dim = sizes_of(generator)
     image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
@@ -182,7 +184,8 @@ def lia(state_dict: Mapping[str, Any], out_dir: files.PathLike) -> Converted:
     _warn_of_other_blur(generator)
     unused = [name for name in unused if not name.endswith(".kernel")]
     sizes = {"size": size, "width": width, "code_dim": code_dim}
-    weights.save_model(out_dir, {"animator": sizes, "converted_from": "LIA", "unused": unused}, parts)
+    about = {"animator": sizes, "converted_from": "LIA", "unused": unused}
+    weights.save_model(out_dir, about, parts, without=() if discriminator else ("discriminator",))
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return Converted(
         pathlib.Path(out_dir),

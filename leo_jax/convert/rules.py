@@ -62,10 +62,11 @@ def rename(
         The tree, float32, and the names that were dropped.
 
     Raises:
-        ValueError: listing the first names that match no rule, are missing, or have another shape.
+        ValueError: listing the first names that match no rule, are missing, or have another shape; or else the first whose
+            values are not finite.
     """
     want = traverse_util.flatten_dict(expected, sep="/")
-    tree, dropped, problems = {}, [], []
+    tree, dropped, problems, wild = {}, [], [], []
     for name, value in state.items():
         rule, match = next(((r, m) for r in rules if (m := re.fullmatch(r.pattern, name))), (None, None))
         if rule is None or match is None:
@@ -87,12 +88,58 @@ def rename(
                 f"{name}: shape {np.shape(value)} does not give {place} of shape {tuple(want[place].shape)}"
             )
         tree[place] = np.ascontiguousarray(array, dtype=np.float32)
+        if not np.isfinite(tree[place]).all():
+            wild.append(name)
+    missing = [place for place in want if place not in tree]
+    sources = released_names(rules) if missing else {}
     problems += [
-        f"{place} {tuple(want[place].shape)}: nothing in the file gives it" for place in want if place not in tree
+        f"{sources.get(place, 'an array')} is missing: nothing in the file gives {place} {tuple(want[place].shape)}"
+        for place in missing
     ]
     if problems:
         more = f"\n  … and {len(problems) - most} more" if len(problems) > most else ""
         raise ValueError(
             f"this is not {what}: {len(problems)} names do not fit:\n  " + "\n  ".join(problems[:most]) + more
         )
+    if wild:
+        raise ValueError(
+            f"{what}: {len(wild)} of its arrays hold NaN or infinity: {', '.join(wild[:most])}"
+            f"{', …' if len(wild) > most else ''}. The file is damaged, or its training diverged"
+        )
     return traverse_util.unflatten_dict(tree, sep="/"), dropped
+
+
+def released_names(rules: Sequence[Rule]) -> dict[str, str]:
+    """The rules inverted: path in the Flax tree → name in the file, `*` where several would do.
+
+    Rules with wildcards cannot be inverted: their paths are not in it.
+    """
+    names: dict[str, list[str]] = {}
+    for rule in rules:
+        for name in _spelled(rule.pattern):
+            match = re.fullmatch(rule.pattern, name)
+            if match and (place := rule.place(match)):
+                names.setdefault(place, []).append(name)
+    return {place: _common(found) for place, found in names.items()}
+
+
+def _spelled(pattern: str, numbers: int = 20) -> list[str]:
+    """The names that a pattern of literals, groups and numbers (up to `numbers`) matches; none if it has wildcards."""
+    if group := re.search(r"\((?:\?:)?([^()]*)\)(\??)", pattern):
+        choices = [*group[1].split("|"), *([""] if group[2] else [])]
+    elif group := re.search(r"\\d\+", pattern):
+        choices = [str(i) for i in range(numbers)]
+    else:
+        name = pattern.replace(r"\.", ".")
+        return [] if re.search(r"[\\*+?|\[]", name) else [name]
+    return [name for c in choices for name in _spelled(pattern[: group.start()] + c + pattern[group.end() :], numbers)]
+
+
+def _common(names: Sequence[str]) -> str:
+    """The name, or what all names begin and end with around a `*`."""
+    columns = [len(set(letters)) == 1 for letters in zip(*names, strict=False)]
+    endings = [len(set(letters)) == 1 for letters in zip(*(name[::-1] for name in names), strict=False)]
+    if len(names) == 1:
+        return names[0]
+    start, end = (same.index(False) if False in same else 0 for same in (columns, endings))
+    return f"{names[0][:start]}*{names[0][len(names[0]) - end :]}"

@@ -19,7 +19,7 @@ def read(path: files.PathLike) -> dict[str, Any]:
     Raises:
         FileNotFoundError: no such file.
         ImportError: the suffix needs a package of the extra `convert`.
-        ValueError: the suffix is unknown, or the content is not weights alone.
+        ValueError: the suffix is unknown, the file is damaged, or the content is not weights alone.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -35,10 +35,14 @@ def read(path: files.PathLike) -> dict[str, Any]:
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, Any]:
     try:
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
         raise ImportError(f"reading {path} needs safetensors: pip install -e '.[convert]'") from error
-    return dict(load_file(path))
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable .safetensors ({error}): download it again") from error
 
 
 def _read_torch(path: pathlib.Path) -> dict[str, Any]:

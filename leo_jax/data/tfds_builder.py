@@ -6,6 +6,9 @@
     made.download_and_prepare()
     train = tfds.data_source("leo_videos/taichi", split="train", data_dir="tfds")
 
+An example has `id`, `source`, `fps`, `start`, `end` and `frames`. Of a record it leaves out `split` (TFDS's own split says it),
+`height` and `width` (the frames' shape) and `extra/` (puppets' ground truth, `chunk`): `leo_jax.data.records.decode` reads those.
+
 Frames are copied as they are encoded, into array_record files. TFDS imports this module's class nowhere: to read the
 result, the last line is enough.
 """

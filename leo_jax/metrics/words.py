@@ -9,7 +9,7 @@ import flax
 import jax
 import numpy as np
 
-import leo_jax
+from leo_jax import __version__
 from leo_jax.metrics.protocols import REAL_CLIPS, RESIZES, Protocol
 from leo_jax.metrics.video_set import VideoSet
 
@@ -91,7 +91,7 @@ def versions() -> dict[str, str]:
     """What computed it."""
     device = jax.local_devices()[0]
     return {
-        "leo_jax": leo_jax.__version__,
+        "leo_jax": __version__,
         "jax": jax.__version__,
         "flax": flax.__version__,
         "numpy": np.__version__,

@@ -9,7 +9,8 @@ from flax import traverse_util
 
 from leo_jax import convert, weights
 from leo_jax.convert import torch_file
-from leo_jax.convert.lia import sizes_of
+from leo_jax.convert.lia import animator_rules, discriminator_rules, sizes_of
+from leo_jax.convert.rules import released_names
 from tests.goldens import lia
 
 
@@ -35,7 +36,9 @@ def test_accepts_the_forms_that_checkpoints_come_in(state, tmp_path, form):
         given = {f"{n}.{k}": v for n, part in state.items() for k, v in part.items()}
     else:
         given = {n: {f"module.{k}": v for k, v in part.items()} for n, part in state.items()}
+    (tmp_path / "discriminator.npz").touch()  # of an older model
     assert convert.lia(given, tmp_path).discriminator == (form != "bare generator")
+    assert (tmp_path / "discriminator.npz").exists() == (form != "bare generator")
 
 
 @pytest.mark.parametrize("size", [128, 256, 512])
@@ -56,7 +59,7 @@ def test_the_plan_of_the_original_gives_its_names_at_64_px():
 def test_every_size_finds_its_places(size, tmp_path, monkeypatch):
     """Both networks of the released sizes, complete; every array holds a number of its own (and one number's memory)."""
     written = {}
-    monkeypatch.setattr(weights, "save_model", lambda out, about, parts: written.update(parts))
+    monkeypatch.setattr(weights, "save_model", lambda out, about, parts, without: written.update(parts))
     shapes = lia.released_shapes(size)
     numbers = {name: float(i + 1) for i, name in enumerate(shapes)}
     found = convert.lia(
@@ -93,6 +96,8 @@ def damaged(state, damage):
         del generator["enc.fc.2.weight"]
     elif damage == "unknown":
         generator["dec.extra.weight"] = np.zeros(3, np.float32)
+    elif damage == "not finite":
+        generator["enc.fc.2.weight"] = np.full((512, 512), np.nan, np.float32)
     elif damage == "shape":
         generator["enc.fc.2.weight"] = np.zeros((512, 100), np.float32)
     else:
@@ -103,16 +108,37 @@ def damaged(state, damage):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        ("missing", r"code_head/linear_2/kernel \(512, 512\): nothing in the file gives it"),
+        ("missing", r"enc\.fc\.2\.weight is missing: nothing in the file gives code_head/linear_2/kernel \(512, 512\)"),
         ("unknown", r"dec\.extra\.weight \(3,\): not a name of"),
         ("shape", r"enc\.fc\.2\.weight: shape \(512, 100\)"),
         ("rank", r"enc\.fc\.2\.weight: shape \(512,\) where 2 axes"),
+        ("not finite", r"LIA generator of 64 px: 1 of its arrays hold NaN or infinity: enc\.fc\.2\.weight\."),
     ],
 )
 def test_names_what_does_not_fit_and_writes_nothing(state, tmp_path, damage, says):
     with pytest.raises(ValueError, match=says):
         convert.lia(damaged(state, damage), tmp_path / "model")
     assert not (tmp_path / "model").exists(), "something was left half-written"
+
+
+def test_rules_are_inverted_to_the_released_names():
+    names = released_names([*animator_rules(64), *discriminator_rules(64)])
+    assert names["generator/up_16/conv/kernel"] == "dec.convs.2.conv.weight"
+    assert names["trunk/block_16/conv2/kernel"] == "convs.2.conv2.*.weight"
+
+
+def test_an_older_model_is_never_taken_for_the_new_one(tmp_path, monkeypatch):
+    weights.save_model(tmp_path, {}, {"animator": {"a": np.zeros(1)}})
+    monkeypatch.delattr(weights, "save_tree")  # as a kill at the first part
+    with pytest.raises(NameError):
+        weights.save_model(tmp_path, {}, {"animator": {"a": np.ones(1)}})
+    assert not (tmp_path / "model.json").exists(), "half a model says that it is whole"
+
+
+def test_a_file_is_no_place_for_a_model(state, tmp_path):
+    (tmp_path / "vox.npz").touch()
+    with pytest.raises(ValueError, match=r"vox\.npz is a file.*name a folder"):
+        convert.lia(state, tmp_path / "vox.npz")
 
 
 def test_another_network_is_refused_with_its_first_names(tmp_path):
@@ -172,6 +198,9 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "w.npz").write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"w\.npz is not a readable"):
         torch_file.read(tmp_path / "w.npz")
+    (tmp_path / "w.safetensors").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"w\.safetensors is not a readable"):
+        torch_file.read(tmp_path / "w.safetensors")
     np.savez(tmp_path / "pickled.npz", a=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match=r"pickled\.npz"):
         torch_file.read(tmp_path / "pickled.npz")
