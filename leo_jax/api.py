@@ -14,7 +14,7 @@ from leo_jax.checkpoints import Checkpoints
 from leo_jax.models.animator import Animator
 from leo_jax.sampling import videos
 from leo_jax.sampling.codes import CodeSampler, check_frames
-from leo_jax.sampling.render import Renderer
+from leo_jax.sampling.render import Renderer, check_finite
 from leo_jax.sampling.stages import Stages
 
 ASSETS = pathlib.Path(__file__).parent / "assets"
@@ -85,7 +85,7 @@ class Model:
             (t, size, size, 3) float32, clamped to [-1, 1].
 
         Raises:
-            ValueError: an image or code of another shape, or floats outside of [-1, 1].
+            ValueError: an image or code of another shape, codes that are not finite, or floats outside of [-1, 1].
         """
         start = None if relative_to is None else np.asarray(relative_to)
         parts = list(self.renderer.frames(np.asarray(source), np.asarray(codes), start))
@@ -118,7 +118,7 @@ class Model:
 
         Raises:
             FileNotFoundError: a stage that is needed is missing; says how to get it.
-            ValueError: an impossible number, or a start code of another shape.
+            ValueError: an impossible number, or a start code of another shape or not finite.
         """
         check_frames(frames)
         if frames is None or frames == float("inf"):
@@ -127,6 +127,7 @@ class Model:
             raise ValueError(f"num = {num}: at least 1")
         if start is not None:
             start = np.asarray(start, np.float32)
+            check_finite(start, "start")
             if start.shape not in ((self.code_dim,), (1, self.code_dim), (num, self.code_dim)):
                 raise ValueError(
                     f"start of shape {start.shape}: one code ({self.code_dim},) for all, or ({num}, {self.code_dim}) for "
@@ -153,9 +154,10 @@ class Model:
 
         Raises:
             FileNotFoundError: there is no first-frame model; says how to get it.
-            ValueError: codes of another shape.
+            ValueError: codes of another shape or not finite, or none.
         """
         codes = np.asarray(code, np.float32)
+        check_finite(codes, "code")
         if codes.ndim not in (1, 2) or codes.shape[-1] != self.code_dim:
             raise ValueError(f"code of shape {codes.shape}: ({self.code_dim},) or (n, {self.code_dim}) is needed")
         images = self.sampler.first_frames(codes.reshape(-1, self.code_dim), steps=steps, seed=seed, first=first)

@@ -82,6 +82,8 @@ def test_an_endless_video_goes_on(leo):
         (lambda m: m.generate(frames=0), "0 frames"),
         (lambda m: m.sample_codes(frames=64.5), "64.5 frames: a whole number"),
         (lambda m: m.sample_codes(frames=3, seed=2**32), "seed = 4294967296: from 0 to 4294967295"),
+        (lambda m: m.sample_codes(np.full(3, np.nan), frames=3), "start: NaN"),
+        (lambda m: m.first_frame(np.zeros((0, 3))), "no codes"),
         (lambda m: m.first_frame(np.zeros(3), seed=-1), "seed = -1"),
         (lambda m: m.first_frame(np.zeros(5)), r"\(5,\).*\(3,\)"),
     ],
@@ -138,6 +140,7 @@ def test_loads_a_training_under_way(tiny, tmp_path):
         (lambda m: m.render(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((1, 3))), "2 source images"),
         (lambda m: m.render(np.zeros((16, 16, 3), np.uint8), np.zeros((4, 20))), r"\(4, 20\).*\(frames, 3\)"),
         (lambda m: m.render(np.zeros((16, 16, 3), np.uint8), np.zeros((4, 3)), np.zeros((2, 3))), r"\(2, 3\)"),
+        (lambda m: m.render(np.zeros((16, 16, 3), np.uint8), np.full((4, 3), np.nan)), "codes: NaN"),
     ],
 )
 def test_wrong_inputs_are_told(tiny, call, says):

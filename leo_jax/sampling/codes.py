@@ -71,6 +71,8 @@ class CodeSampler:
         self, codes: Codes, *, steps: int = 50, seed: int = 0, first: int = 0
     ) -> Float[np.ndarray, "n h w 3"]:
         """First images of videos that begin with `codes`, in [-1, 1]."""
+        if not len(codes):
+            raise ValueError("no codes: first frames are drawn for one or more")
         images = self._draw("first_frame", first + np.arange(len(codes)), 0, codes, steps, seed)
         return np.clip(images, -1, 1)
 
@@ -219,9 +221,9 @@ def check_frames(frames: int | float | None) -> None:
     """Raises ValueError unless it is a whole number from 1 on, infinity or None."""
     if frames is None or frames == math.inf:
         return
-    if frames != frames or frames != int(frames) or frames < 1:
+    if not 1 <= frames < math.inf or frames != int(frames):
         raise ValueError(
-            f"{frames} frames: a whole number from 1 on, or inf (None in Python) for a video without an end"
+            f"{frames:g} frames: a whole number from 1 on, or inf (None in Python) for a video without an end"
         )
 
 

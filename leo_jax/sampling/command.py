@@ -18,6 +18,8 @@ from leo_jax.sampling.render import Renderer
 
 COLUMNS = 8  # frames of each video on a contact sheet
 DEFAULT_FPS = 25.0  # of codes that do not say
+SLOWEST, FASTEST = 0.01, 1000  # frames a second that video files hold
+STEPS = 1000  # of the schedules
 
 
 class Planned(NamedTuple):
@@ -100,6 +102,7 @@ def sample(
     """
     if num < 1:
         raise ValueError(f"--num {num}: at least 1")
+    check_steps(steps)
     fps = _rate(fps, sampler.stages.fps)
     endless = frames == math.inf
     check_output(out, num * max(1, len(image)), endless=endless, grid=grid)
@@ -212,9 +215,15 @@ def disentangle(
 
 def _rate(fps: float | None, otherwise: float) -> float:
     """Frames a second: those asked for, else `otherwise`. Raises ValueError for an impossible number."""
-    if fps is not None and not 0 < fps < math.inf:
-        raise ValueError(f"--fps {fps}: a number above 0")
+    if fps is not None and not SLOWEST <= fps <= FASTEST:
+        raise ValueError(f"--fps {fps}: from {SLOWEST} to {FASTEST}")
     return otherwise if fps is None else fps
+
+
+def check_steps(steps: int) -> None:
+    """Raises ValueError, naming the flag, for more DDIM steps than a schedule has, or none."""
+    if not 1 <= steps <= STEPS:
+        raise ValueError(f"--steps {steps}: from 1 to {STEPS}")
 
 
 def check_output(out: pathlib.Path, count: int, *, endless: bool, grid: bool) -> None:

@@ -66,6 +66,8 @@ class CodeWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         with self._spool:
+            if kind is None:
+                codes_path(video.partial_path(self.path)).unlink(missing_ok=True)  # of an earlier, interrupted run
             if self.count:
                 path = codes_path(self.path if kind is None else video.partial_path(self.path))
                 with files.atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -94,9 +96,8 @@ def read_codes(path: files.PathLike) -> Codes:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in getattr(file, "files", ())}
     except (*files.NO_ARRAYS, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} holds no motion codes ({error}): give a .codes.npz that `leo sample` wrote"
-        ) from error
+        why = "no plain arrays" if "allow_pickle" in str(error) else error  # NumPy would suggest to unpickle it
+        raise ValueError(f"{path} holds no motion codes ({why}): give a .codes.npz that `leo sample` wrote") from error
     codes, shape = found.get("codes", np.zeros(0)), found.get("shape")
     if codes.ndim != 2 or not codes.size:
         raise ValueError(f"{path} holds no array 'codes' (frames, d): give a .codes.npz that `leo sample` wrote")

@@ -51,6 +51,12 @@ def as_images(
     return images
 
 
+def check_finite(codes: Float[np.ndarray, "..."], what: str) -> None:
+    """Raises ValueError if NaN or infinity is among the codes."""
+    if not np.isfinite(codes).all():
+        raise ValueError(f"{what}: NaN or infinity is among the numbers, and codes have to be finite")
+
+
 def batches(array: Shaped[np.ndarray, "n ..."], size: int) -> Iterator[tuple[Shaped[np.ndarray, "k ..."], int]]:
     """Pieces of exactly `size` rows, the last one padded by repeating its last row, and how many rows of each count."""
     for start in range(0, len(array), size):
@@ -172,9 +178,11 @@ class Renderer:
         encoded = self.encode(source)
         if codes.ndim != 2 or codes.shape[1] != d:
             raise ValueError(f"codes of shape {codes.shape}: (frames, {d}) are needed")
+        check_finite(codes, "codes")
         if relative_to is not None:
             start = np.asarray(relative_to, np.float32).reshape(-1)
             if start.shape != (d,):
                 raise ValueError(f"relative_to of shape {np.shape(relative_to)}: one code of {d} numbers is needed")
+            check_finite(start, "relative_to")
             codes = codes - start[None] + np.asarray(encoded.code)
         yield from self.draw(encoded, [codes])

@@ -109,6 +109,12 @@ def test_interrupted_leaves_what_there_was(leo, tmp_path, monkeypatch):
     assert len(recording.read_codes(tmp_path / "out.partial.codes.npz").codes) == 4
 
 
+def test_a_whole_video_leaves_no_partial_codes(leo, tmp_path):
+    (tmp_path / "out.partial.codes.npz").touch()
+    sample(leo, tmp_path / "out.mp4")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.codes.npz", "out.mp4"]
+
+
 def presses_after(monkeypatch, count):
     """Ctrl-C while frame `count` is being written."""
     write, seen = video.VideoWriter.write, []
@@ -142,10 +148,15 @@ def test_frames_come_as_they_are_asked_for(leo):
     )
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "1.5", "nan", "many"])
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "nan", "-inf", "many"])
 def test_impossible_lengths_are_told(text):
     with pytest.raises(ValueError, match="whole number from 1 on"):
         command.parse_frames(text)
+
+
+def test_lengths_are_told_as_typed():
+    with pytest.raises(ValueError, match=r"^0 frames"):
+        command.parse_frames("0")
 
 
 def test_possible_lengths():
@@ -156,8 +167,11 @@ def test_possible_lengths():
     ("out", "given", "says"),
     [
         ("o.mp4", {"num": 0}, "--num 0"),
-        ("o.mp4", {"fps": 0.0}, "--fps 0.0: a number above 0"),
+        ("o.mp4", {"fps": 0.0}, "--fps 0.0: from 0.01 to 1000"),
         ("o.mp4", {"fps": -1.0}, "--fps -1.0"),
+        ("o.mp4", {"fps": 1e5}, "--fps 100000.0"),
+        ("o.mp4", {"steps": 0}, "--steps 0: from 1 to 1000"),
+        ("o.mp4", {"steps": 2000}, "--steps 2000"),
         ("o.mp4", {"num": 2}, "2 videos do not fit into one file"),
         ("o.txt", {}, "cannot write .txt"),
         ("o", {"num": 2, "frames": math.inf}, "never ends"),
@@ -187,7 +201,7 @@ def test_what_are_no_codes_is_told(leo, tmp_path):
     np.savez(tmp_path / "large.npz", codes=np.zeros((5, 3)), image=np.zeros((32, 32, 3), np.uint8))
     for name, says in (
         ("other", "no array 'codes'"), ("text", "no motion codes"), ("wide", "20 numbers.*have 3"), ("bare", "--image"),
-        ("large", "large.npz holds an image of 32 px.*have 16"),
+        ("large", "large.npz holds an image of 32 px.*have 16"), ("text", r"\(no plain arrays\)"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=says):
             command.render(leo.renderer, tmp_path / "o.mp4", codes=tmp_path / f"{name}.npz", progress=False)
