@@ -187,6 +187,7 @@ def test_an_error_in_one_ends_all_with_its_reason(data, tmp_path):
         assert "error: process 1 ended with IsADirectoryError" in group.logs[i].read_text(), group.output()
 
 
+@pytest.mark.slow
 def test_two_then_four_then_one(data, tmp_path):
     """SIGTERM to one each time; parameters are cut over two devices, then two of four, then on one."""
     folder, taken = tmp_path / "run", []
