@@ -31,7 +31,7 @@ FLAGS = (
 )
 RUNS = (
     *("adversarial:1x1", "adversarial:8x1", "adversarial:4x2:accumulate=2:remat=1"),
-    *("denoising:1x1", "denoising:2x1", "denoising:4x1", "denoising:8x1", "denoising:2x4:accumulate=2"),
+    *("denoising:1x1", "denoising:8x1", "denoising:2x4:accumulate=2"),
 )
 MESHES = ("1x1", "2x1", "1x2", "4x1", "2x2", "8x1", "4x2", "1x8")
 MORE = tuple(f"{task}:{mesh}" for task in devices.TASKS for mesh in MESHES)
@@ -91,7 +91,6 @@ def test_heldout_measures_are_shared_out(trained):
     assert {run: share for run, share in shares.items() if ":1x1" in run} == {
         f"{task}:1x1": 16 for task in devices.TASKS
     }
-    assert (shares.pop("denoising:2x1"), shares.pop("denoising:4x1")) == (8, 4)
     assert all(share == 2 for run, share in shares.items() if ":1x1" not in run)
 
 
