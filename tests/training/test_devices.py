@@ -49,14 +49,6 @@ def finish(process):
     assert process.returncode == 0, output
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The folder of RUNS, trained in one process with eight devices."""
-    folder = tmp_path_factory.mktemp("trained")
-    finish(start(folder, ",".join(RUNS), XLA_FLAGS=FLAGS))
-    return folder
-
-
 def compare(found, expected, run):
     """Metrics of all steps to 1e-5; parameters to 1e-3 of the way they went in the first step, 3e-3 after twenty.
 
@@ -81,13 +73,9 @@ def compare_all(folder, runs, reference=None):
             compare(np.load(path), expected, path.stem)
 
 
-def test_devices_and_parts_change_nothing(trained):
-    compare_all(trained, RUNS)
-
-
-def test_heldout_measures_are_shared_out(trained):
-    """Their values are among the metrics that are compared; here, that each device takes its part of the examples."""
-    shares = {run: int(np.load(trained / f"{run}.npz")["share"]) for run in RUNS}
+def check_shares(folder):
+    """Held-out values are among the metrics that are compared; here, that each device takes its part of the examples."""
+    shares = {run: int(np.load(folder / f"{run}.npz")["share"]) for run in RUNS}
     assert {run: share for run, share in shares.items() if ":1x1" in run} == {
         f"{task}:1x1": 16 for task in devices.TASKS
     }
@@ -103,12 +91,21 @@ def two_processes(folder, runs):
         finish(process)
 
 
-def test_two_processes_train_what_one_does(trained, tmp_path):
-    """Each has two devices; jax.distributed over gloo. The state is whole on each, or cut over those of one process."""
+def test_devices_parts_and_processes_change_nothing(tmp_path):
+    """One test, for its parts are held against the same runs: RUNS, by one process with eight devices.
+
+    Then by two of two devices each, jax.distributed over gloo: the state is whole on each, or cut over those of one process.
+    """
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    finish(start(one, ",".join(RUNS), XLA_FLAGS=FLAGS))
+    compare_all(one, RUNS)
+    check_shares(one)
     runs = [f"{task}:{mesh}" for task in devices.TASKS for mesh in ("4x1", "2x2")]
-    two_processes(tmp_path, runs)
-    assert len(list(tmp_path.glob("*-[01].npz"))) == 8
-    compare_all(tmp_path, runs, trained)
+    two_processes(two, runs)
+    assert len(list(two.glob("*-[01].npz"))) == 8
+    compare_all(two, runs, one)
 
 
 @pytest.mark.slow
@@ -135,11 +132,14 @@ def test_rounding_is_what_differs(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_share_one_state(trained, tmp_path):
+def test_two_processes_share_one_state(tmp_path):
     """1×4 cuts the state over both processes, so that no process holds it whole."""
     runs = [f"{task}:1x4" for task in devices.TASKS]
     two_processes(tmp_path, runs)
-    compare_all(tmp_path, runs, trained)
+    one = tmp_path / "one"
+    one.mkdir()
+    finish(start(one, ",".join(f"{task}:1x1" for task in devices.TASKS), XLA_FLAGS=FLAGS))
+    compare_all(tmp_path, runs, one)
 
 
 @pytest.mark.slow
