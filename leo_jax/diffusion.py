@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+STEPS = 1000  # of a schedule, unless it is made with others
 Denoise = Callable[[Float[Array, " b *axes"], Int[Array, " b"]], Float[Array, " b *axes"]]
 Keys = Key[Array, " b"] | UInt32[Array, "b 2"]
 Clip = float | Callable[[Array], Array] | None
@@ -68,18 +69,18 @@ class Schedule:
         return np.log(np.append(first, self.betas[1:]))
 
 
-def linear_schedule(steps: int = 1000) -> Schedule:
+def linear_schedule(steps: int = STEPS) -> Schedule:
     """Betas from 1e-4 to 0.02 in equal steps; both ends scaled by 1000/steps, so that ā ends near 0 for any `steps`."""
     return _schedule(np.linspace(1e-4, 0.02, steps) * (1000 / steps))
 
 
-def cosine_schedule(steps: int = 1000, offset: float = 0.008, largest: float = 0.999) -> Schedule:
+def cosine_schedule(steps: int = STEPS, offset: float = 0.008, largest: float = 0.999) -> Schedule:
     """ā_t = f(t)/f(0), f(t) = cos²((t/n + s)/(1 + s)·π/2), betas at most `largest` (Nichol & Dhariwal, eq. 17)."""
     edge = np.cos((np.arange(steps + 1) / steps + offset) / (1 + offset) * np.pi / 2) ** 2
     return _schedule(np.minimum(1 - edge[1:] / edge[:-1], largest))
 
 
-def make_schedule(name: str, steps: int = 1000) -> Schedule:
+def make_schedule(name: str, steps: int = STEPS) -> Schedule:
     """The schedule a config names: 'linear' or 'cosine'. Raises ValueError for another name."""
     makers = {"linear": linear_schedule, "cosine": cosine_schedule}
     if name not in makers:

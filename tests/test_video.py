@@ -123,7 +123,7 @@ def test_trembling_stamps_are_a_constant_rate(tmp_path):
     stamps = [33 * k + int(rng.integers(-5, 6)) if k else 0 for k in range(60)]
     path = encode(tmp_path / "a.mkv", clip(60), fps=Fraction(1000, 33), stamps=stamps)
     info = video.probe(path)
-    assert numbers(video.read_numbers(path, info.timeline.numbers(0, None, info.fps))) == list(range(60))
+    assert numbers(video.read_numbers(path, info.timeline.numbers(0, None, info.fps), info.timeline)) == list(range(60))
 
 
 def test_pixels_that_are_not_square_are_stretched(tmp_path):

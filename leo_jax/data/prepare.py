@@ -238,14 +238,15 @@ def _cropped(
     clip: Clip, path: pathlib.Path, root: str, info: VideoInfo, numbers: list[int], options: Options
 ) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], crops.Box]]:
     """(frame, what to cut out of it) for the clip's frames."""
-    frames = video.read_numbers(path, numbers)
+    frames = video.read_numbers(path, numbers, info.timeline)
     if options.crop.startswith("masks:"):
         mask = crops.find_mask(_argument(options.crop), root, clip.relative)
         mask_info = video.probe(mask)
         if (mask_info.frames, mask_info.height, mask_info.width) != (info.frames, info.height, info.width):
             have = f"{mask_info.frames} frames of {mask_info.height}x{mask_info.width} px"
             raise BadVideo(clip.name, f"its mask {mask} has {have}, it has {info.frames} of {info.height}x{info.width}")
-        masks = video.read_numbers(mask, numbers)  # by the video's own times, whatever the mask file says of its rate
+        # The numbers are by the video's own times, whatever the mask file says of its rate.
+        masks = video.read_numbers(mask, numbers, mask_info.timeline)
         yield from zip(frames, crops.mask_squares(masks, clip.name), strict=False)
         return
     for frame in frames:

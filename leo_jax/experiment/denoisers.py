@@ -61,10 +61,8 @@ UNLEARNT = ("eta", "bound")  # of a description: what a trained network may be g
 def denoiser_of(config: ConfigDict, name: str) -> Denoiser:
     """The denoiser that the section `name` describes. Raises ConfigError if there can be no such network."""
     section, code_dim = config[name], config.model.code_dim
-    dtype, how = (
-        DTYPES[section.dtype or config.model.dtype],
-        {name: section[name] for name in ("prediction", "eta", "bound")},
-    )
+    dtype = DTYPES[section.dtype or config.model.dtype]
+    how = {name: section[name] for name in ("prediction", "eta", "bound")}
     if name == "start":
         module = CodeMLP(section.width, section.num_blocks, section.time_width, dtype)
         return Start(module, section.schedule, code_dim, **how)

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from leo_jax import peers, processes
 from leo_jax.data import manifest
 from leo_jax.data.puppets import make_dataset
-from leo_jax.diffusion import make_schedule
+from leo_jax.diffusion import STEPS
 from leo_jax.training import profiling
 from leo_jax.training.state import make_mesh
 from leo_jax.training.stopping import Preempted
@@ -88,9 +88,8 @@ def check_batch(field: str, size: int) -> None:
 
 def check_steps(field: str, steps: int) -> None:
     """Raises ConfigError unless a denoiser can be walked in so many steps."""
-    most = len(make_schedule("linear"))
-    if not 1 <= steps <= most:
-        raise ConfigError(f"{field} = {steps}: 1 to {most}")
+    if not 1 <= steps <= STEPS:
+        raise ConfigError(f"{field} = {steps}: 1 to {STEPS}")
 
 
 def check_parts(section: str, parts: int, batch_size: int, block: int) -> None:

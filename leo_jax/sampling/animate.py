@@ -73,7 +73,7 @@ def animate(
     still = to_square(photo, size, crop=crop)
     info = video.probe(driving)
     numbers = info.timeline.numbers(0, None, info.fps)  # at one rate, in step with the sound
-    squares = (to_square(frame, size, crop=crop) for frame in video.read_numbers(driving, numbers))
+    squares = (to_square(frame, size, crop=crop) for frame in video.read_numbers(driving, numbers, info.timeline))
     count = 0
     with (
         video.VideoWriter(out, info.fps, audio_from=driving if info.has_audio else None) as writer,

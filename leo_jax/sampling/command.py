@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from leo_jax import video
+from leo_jax.diffusion import STEPS
 from leo_jax.progress import progress_bar
 from leo_jax.sampling import disentangle as disentangling
 from leo_jax.sampling import interrupt, recording, sheets, videos
@@ -19,7 +20,6 @@ from leo_jax.sampling.render import Renderer
 COLUMNS = 8  # frames of each video on a contact sheet
 DEFAULT_FPS = 25.0  # of codes that do not say
 SLOWEST, FASTEST = 0.01, 1000  # frames a second that video files hold
-STEPS = 1000  # of the schedules
 
 
 class Planned(NamedTuple):

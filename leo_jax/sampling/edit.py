@@ -71,7 +71,7 @@ def edit(
             "the video's proportions (`--export_first_frame` writes the frame to edit)"
         )
     square = to_square(photo, size, crop=False)
-    squares = (to_square(frame, size, crop=False) for frame in video.read_numbers(source, numbers))
+    squares = (to_square(frame, size, crop=False) for frame in video.read_numbers(source, numbers, info.timeline))
     with (
         video.VideoWriter(out, info.fps, audio_from=source if info.has_audio else None) as writer,
         progress_bar(len(numbers), "edit", "frame", shown=progress) as bar,

@@ -123,10 +123,13 @@ def read_frames(
     yield from _shown(path, iter(timeline.numbers(start, end, fps)), start, timeline.stamps)
 
 
-def read_numbers(path: PathLike, numbers: Sequence[int]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """The frames of these numbers, which must not descend but may repeat, one at a time. Raises as `read_frames`."""
+def read_numbers(path: PathLike, numbers: Sequence[int], timeline: Timeline) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """The frames of these numbers, which must not descend but may repeat, one at a time. Raises as `read_frames`.
+
+    `timeline` is the video's own, as `probe` found it.
+    """
     if numbers:
-        yield from _shown(_existing(path), iter(numbers), numbers[0], _timeline(_existing(path)).stamps)
+        yield from _shown(_existing(path), iter(numbers), numbers[0], timeline.stamps)
 
 
 def read_at(path: PathLike, numbers: Sequence[int]) -> UInt8[np.ndarray, "t h w 3"]:

@@ -52,6 +52,13 @@ def config_of(tmp_path, given, stages=ALL):
     return config
 
 
+def link_stages(workdir, other):
+    """A run's folder that has the animator and the codes of another one."""
+    other.mkdir()
+    for name in ("animator", "codes"):
+        (other / name).symlink_to(workdir / name)
+
+
 @pytest.fixture(scope="module")
 def finished(given, tmp_path_factory):
     """(data's folder, workdir) of a run of all stages."""
@@ -119,9 +126,7 @@ def test_a_second_run_does_nothing(finished, given, capsys):
 
 def test_a_longer_run_goes_on_exactly(finished, given, tmp_path):
     data, workdir = finished
-    (tmp_path / "run").mkdir()
-    for name in ("animator", "codes"):
-        (tmp_path / "run" / name).symlink_to(workdir / name)
+    link_stages(workdir, tmp_path / "run")
     config = config_of(data, given, ("start",))
     config.start.steps = 2
     experiment.run(config, tmp_path / "run")
@@ -133,9 +138,7 @@ def test_a_longer_run_goes_on_exactly(finished, given, tmp_path):
 
 def test_a_network_begins_with_the_given_one(finished, given, tmp_path):
     data, workdir = finished
-    (tmp_path / "run").mkdir()
-    for name in ("animator", "codes"):
-        (tmp_path / "run" / name).symlink_to(workdir / name)
+    link_stages(workdir, tmp_path / "run")
     config = config_of(data, given, ("start",))
     config.seed = 5  # other random parameters, were they not given
     config.start.update({"start_from": str(workdir), "learning_rate": 0.0, "steps": 1})
