@@ -1,6 +1,7 @@
 """The notebook API on a converted checkpoint and on a training workdir."""
 
 import json
+import warnings
 
 import jax
 import numpy as np
@@ -113,6 +114,15 @@ def test_any_number_of_frames_in_fixed_batches(tiny):
         assert frames.shape == (7, 16, 16, 3) and frames.dtype == np.float32 and np.abs(frames).max() <= 1
         np.testing.assert_allclose(frames, by_batch[0], atol=1e-4)
     assert leo_jax.load(tiny[0]).render(source, codes[:0]).shape == (0, 16, 16, 3)
+
+
+def test_floats_from_0_to_1_are_doubted(leo):
+    image = np.random.default_rng(0).uniform(0, 1, (16, 16, 3)).astype(np.float32)
+    with pytest.warns(UserWarning, match=r"taken as \[-1, 1\].*pass 2 \* images - 1"):
+        leo.codes(image)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        leo.codes(2 * image - 1)
 
 
 def test_bytes_are_their_floats(tiny):

@@ -161,6 +161,7 @@ def test_sample_renders_codes_and_disentangles(monkeypatch):
         ("--frames 0", "0 frames"),
         ("--frames many", "--frames many"),
         ("--codes c.npz --num 2", "--num"),
+        ("--codes c.npz --seed 0 --steps 9", "--steps, --seed would change nothing"),
         ("--relative", "goes with --codes"),
         ("--disentangle --transition", "leave out --transition"),
     ],
@@ -182,6 +183,8 @@ def test_edit_flags(monkeypatch):
     assert [str(a) for a in calls[1][0]] == ["v.mp4", "f.png"] and len(calls) == 2
     with pytest.raises(SystemExit, match="are needed to edit"):
         cli.main("edit --video v.mp4".split())
+    with pytest.raises(SystemExit, match="--edited_first_frame is needed too"):
+        cli.main("edit --video v.mp4 --export_first_frame f.png --relative".split())
 
 
 def test_interruption_is_one_line(monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """The commands that make videos. Whatever is heavy is imported inside them."""
 
 import pathlib
+import sys
 from typing import Any
 
 Path = pathlib.Path
@@ -12,8 +13,8 @@ def sample(
     image: tuple[Path, ...] = (),
     num: int | None = None,
     frames: str | None = None,
-    steps: int = 50,
-    seed: int = 0,
+    steps: int | None = None,
+    seed: int | None = None,
     transition: bool = False,
     fps: float | None = None,
     crop: bool = False,
@@ -40,8 +41,8 @@ def sample(
         image: photos of any size that videos begin with; without any, first images are drawn.
         num: videos of each image; 1 if not given, or with --disentangle 3 motions.
         frames: of each video, 64 if not given; inf goes on until Ctrl-C.
-        steps: of DDIM.
-        seed: the same one gives the same videos.
+        steps: of DDIM, 50 if not given.
+        seed: the same one gives the same videos; 0 if not given.
         transition: go from segment to segment by a transition to a new start code.
         fps: frames a second; the training videos' if not given.
         crop: take the photos' centre squares instead of squeezing them into squares.
@@ -50,10 +51,15 @@ def sample(
         relative: with --codes: move from the image's own pose, instead of taking the codes' poses.
         disentangle: one picture with several motions and one motion with several pictures, as a video and a sheet.
     """
-    if codes is not None and (num is not None or transition or disentangle):
-        raise ValueError(
-            "--codes renders what was drawn before: --num, --transition and --disentangle do not go with it"
-        )
+    given = {
+        "num": num,
+        "steps": steps,
+        "seed": seed,
+        "transition": transition or None,
+        "disentangle": disentangle or None,
+    }
+    if codes is not None and (idle := [f"--{name}" for name, value in given.items() if value is not None]):
+        raise ValueError(f"--codes renders what was drawn before: {', '.join(idle)} would change nothing, leave it out")
     if relative and codes is None:
         raise ValueError("--relative goes with --codes")
     from leo_jax import api
@@ -61,6 +67,7 @@ def sample(
 
     length = None if frames is None else command.parse_frames(frames)
     shown: dict[str, Any] = {"fps": fps, "crop": crop, "grid": grid}
+    random: dict[str, Any] = {"steps": 50 if steps is None else steps, "seed": seed or 0}
     loaded = api.load(model)
     if codes is not None:
         paths = command.render(
@@ -71,15 +78,18 @@ def sample(
             raise ValueError("--disentangle shows single segments: leave out --transition")
         paths = command.disentangle(
             loaded.renderer, loaded.sampler, out, image=image, num=3 if num is None else num,
-            frames=length or 64, steps=steps, seed=seed, fps=fps, crop=crop,
+            frames=length or 64, fps=fps, crop=crop, **random,
         )  # fmt: skip
     else:
         paths = command.sample(
             loaded.renderer, loaded.sampler, out, image=image, num=1 if num is None else num,
-            frames=length or 64, steps=steps, seed=seed, transition=transition, **shown,
+            frames=length or 64, transition=transition, **random, **shown,
         )  # fmt: skip
     for path in paths:
         print(path)
+    if older := command.others(out, paths):
+        names = ", ".join(path.name for path in older[:3]) + (", …" if len(older) > 3 else "")
+        print(f"{out} holds {len(older)} other videos, of before: {names}", file=sys.stderr)
 
 
 def animate(
@@ -135,6 +145,8 @@ def edit(
     """
     from leo_jax.sampling import edit as editing
 
+    if edited_first_frame is None and (out is not None or relative):
+        raise ValueError("--out and --relative are of an edit: --edited_first_frame is needed too")
     if export_first_frame is not None:
         height, width = editing.export_first_frame(video, export_first_frame)
         print(f"{export_first_frame}: {width}x{height}; edit it, keep its size")

@@ -117,7 +117,7 @@ def prepare(
         try:
             made = writing.write_dataset(
                 out, name, split_name, clips, make, num_shards=shards, workers=workers, options=described,
-                skip_bad=skip_bad, progress=progress, state=functools.partial(_state, root=root),
+                skip_bad=skip_bad, progress=progress, state=functools.partial(_state, root=root, crop=crop),
             )  # fmt: skip
         except BadVideo as error:
             advice = "run it again with --skip_bad to leave such videos out and list them; what is finished is kept"
@@ -295,12 +295,16 @@ def _too_short(clip: Clip, info: VideoInfo, span: tuple[int, int], have: int, op
     return f"has {have} frames{rate}{part}, {options.min_frames} are needed (--min_frames)"
 
 
-def _state(clip: Clip, *, root: PathLike) -> list[tuple[int, int]]:
-    """Size in bytes and time of change in ns of a clip's video, or of each of its frames; empty if it cannot be read."""
-    path = pathlib.Path(root) / clip.relative
+def _state(clip: Clip, *, root: PathLike, crop: str) -> list[tuple[int, int]]:
+    """Size in bytes and time of change in ns of a clip's video and mask, or of each of their frames; empty if unreadable."""
+    if not clip.relative:
+        return []
     try:
-        read = video.frame_files(path) if path.is_dir() else [path]
-        return [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, read)] if clip.relative else []
+        paths = [pathlib.Path(root) / clip.relative]
+        if crop.startswith("masks:"):
+            paths.append(crops.find_mask(_argument(crop), root, clip.relative))
+        read = [file for path in paths for file in (video.frame_files(path) if path.is_dir() else [path])]
+        return [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, read)]
     except (OSError, BadVideo):
         return []
 

@@ -32,6 +32,8 @@ from leo_jax.training.logging import PICTURES
 PREPARE = "prepare"  # draws puppets, and has no folder of its own
 SHOWN = 12  # differing fields listed
 
+MODELS = ("given", "begun")  # inputs that a stage only begins with
+
 WAYS_OUT = (
     f"set it back (all is in {marks.CONFIG_FILE} there), choose another --workdir, delete the folders of these stages to make "
     "them anew, or go on nevertheless with --accept_changes (networks train on from their checkpoints, codes and samples are "
@@ -81,7 +83,8 @@ def run(
         raise ConfigError(f"config.stages = {tuple(config.stages)}: name some of {(PREPARE, *stages)}")
     selected = [name for name in stages if name in config.stages]  # in their own order, whatever the config's
     for name in selected:
-        stages[name].check(config)
+        if not outlives(config, workdir, stages, name):
+            stages[name].check(config)
     check_data(config)
     profile_of(config)
     if config.data.on_corrupt not in ("raise", "skip"):
@@ -118,6 +121,14 @@ def inputs_of(
     }
     used = {name: stages[name].result(workdir / name) for name in stage.uses}
     return found | {name: value for name, value in used.items() if value is not None}
+
+
+def outlives(config: ConfigDict, workdir: pathlib.Path, stages: Mapping[str, Stage], name: str) -> bool:
+    """Whether the stage is finished and the model that it began with is gone, which it does not need any more."""
+    stage = stages[name]
+    gone = any(DATA[need](config, name) is None for need in stage.needs if need in MODELS)
+    here = marks.fields_of(config, stage)
+    return gone and marks.is_finished(workdir / name, stage, here, steps_of(config, name))
 
 
 def steps_of(config: ConfigDict, name: str) -> int:
@@ -249,7 +260,8 @@ def run_stage(
         inputs_of(config, stages, name, workdir),
         steps_of(config, name),
     )
-    missing = [need for need, value in inputs.items() if value is None]
+    given = MODELS if outlives(config, workdir, stages, name) else ()
+    missing = [need for need, value in inputs.items() if value is None and need not in given]
     if missing:
         raise ConfigError(
             f"stage {name} reads {', '.join(marks.WHAT.get(need, need) for need in missing)}, which {workdir} does not have: "

@@ -199,7 +199,7 @@ def _open_folder(name: str, images: list[pathlib.Path]) -> list[Video]:
     def one(path: pathlib.Path) -> np.ndarray:
         try:
             with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
+                return video.on_white(image)
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise BadVideo(name, f"frame {path.name} cannot be read ({error})") from error
 

@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -228,9 +228,10 @@ def check_steps(steps: int) -> None:
 
 def check_output(out: pathlib.Path, count: int, *, endless: bool, grid: bool) -> None:
     """Raises ValueError where `count` videos cannot be written to `out`, before anything is computed."""
-    if out.suffix:
+    is_file = recording.names_file(out)
+    if is_file:
         video.VideoWriter(out, 1)  # refuses suffixes it does not know
-    if count > 1 and out.suffix:
+    if count > 1 and is_file:
         raise ValueError(
             f"--out {out}: {count} videos do not fit into one file; give a folder (a name without a suffix)"
         )
@@ -240,6 +241,11 @@ def check_output(out: pathlib.Path, count: int, *, endless: bool, grid: bool) ->
         raise ValueError("--frames inf: a .gif is kept in memory until its end; write an .mp4")
     if endless and grid:
         raise ValueError("--grid shows frames in equal distances, and --frames inf has no end: give a number of frames")
+
+
+def others(out: pathlib.Path, written: Collection[pathlib.Path]) -> list[pathlib.Path]:
+    """Videos in the folder `out` that are none of those just `written`; nothing where `out` is a file."""
+    return sorted(set(out.glob("*.mp4")) - set(written)) if out.is_dir() else []
 
 
 def write(
@@ -258,7 +264,7 @@ def write(
     times = sheets.spaced(int(frames), COLUMNS) if grid else []
     with interrupt.noted() as stopped, progress_bar(total, "sample", "frame", shown=progress) as bar:
         for plan in planned:
-            path = out if out.suffix else out / f"{plan.name}.mp4"
+            path = recording.file_of(out, f"{plan.name}.mp4")
             moments = interrupt.until(plan.video.moments, stopped, wanted=frames == math.inf)
             try:
                 kept = recording.record(
@@ -275,7 +281,7 @@ def write(
             paths.append(path)
             rows.append(sheets.Row(plan.name, kept))
     if grid:
-        sheet = recording.grid_path(out if out.suffix else out / "samples")
+        sheet = recording.grid_path(recording.file_of(out, "samples"))
         recording.write_image(sheet, sheets.sheet(rows, [f"frame {time + 1}" for time in times]))
         paths.append(sheet)
     return paths

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 
 from leo_jax import video
 from leo_jax.progress import progress_bar
-from leo_jax.sampling import recording, sheets, videos
+from leo_jax.sampling import interrupt, recording, sheets, videos
 from leo_jax.sampling.codes import CodeSampler
 from leo_jax.sampling.images import to_bytes
 from leo_jax.sampling.render import Renderer
@@ -55,37 +55,46 @@ def disentangle(
 
     Returns:
         The files: video, sheet, codes of each motion (with the first image).
+
+    Raises:
+        KeyboardInterrupt: interrupted; the motions are written, and the video as far as it got, as NAME.partial.mp4.
     """
     sampler.check(frames, start=bool(images), image=bool(images), transition=False)
-    path = out if out.suffix else out / "disentangle.mp4"
+    path = recording.file_of(out, "disentangle.mp4")
     if not len(images):
         codes = sampler.start_codes(num, steps=steps, seed=seed)
         images = list(to_bytes(sampler.first_frames(codes, steps=steps, seed=seed)))
     own = renderer.codes(np.stack(images))
     moves = motions(sampler, own[:1], num=num, frames=frames, steps=steps, seed=seed)
+    fps = fps or sampler.stages.fps
+    kept_codes = []
+    for k, m in enumerate(moves):
+        motion = path.with_name(f"{path.stem}-motion-{k + 1}{path.suffix}")
+        with recording.CodeWriter(motion, {"image": images[0], "fps": float(fps)}) as writer_of_codes:
+            for code in own[0] + m:
+                writer_of_codes.write(code)
+        kept_codes.append(recording.codes_path(motion))
     streams = [
         [videos.render(renderer, image, [code[None] + m]) for m in moves]
         for image, code in zip(images, own, strict=True)
     ]
     times = sheets.spaced(frames, COLUMNS)
     kept: list[list[list[np.ndarray]]] = []  # [time][image][motion]
-    fps = fps or sampler.stages.fps
-    with video.VideoWriter(path, fps) as writer, progress_bar(frames, "disentangle", "frame", shown=progress) as bar:
+    with (
+        interrupt.noted() as stopped,
+        progress_bar(frames, "disentangle", "frame", shown=progress) as bar,
+        video.VideoWriter(path, fps) as writer,
+    ):
         for number in range(frames):
             cells = [[to_bytes(next(stream).frame) for stream in row] for row in streams]
             writer.write(sheets.mosaic([[image, *row] for image, row in zip(images, cells, strict=True)]))
             if number in times:
                 kept.append(cells)
             bar.update()
+            if stopped():
+                raise KeyboardInterrupt(f"what there was is in {video.partial_path(path)}, the motions beside it")
     rows = [sheets.Row(f"picture 1, motion {k + 1}", [cells[0][k] for cells in kept]) for k in range(num)]
     rows += [sheets.Row(f"picture {i + 1}, motion 1", [cells[i][0] for cells in kept]) for i in range(1, len(images))]
     heads = [f"frame {time + 1}" for time in times]
     recording.write_image(recording.grid_path(path), sheets.sheet(rows, heads))
-    written = [path, recording.grid_path(path)]
-    for k, m in enumerate(moves):
-        motion = path.with_name(f"{path.stem}-motion-{k + 1}{path.suffix}")
-        with recording.CodeWriter(motion, {"image": images[0], "fps": float(fps)}) as writer_of_codes:
-            for code in own[0] + m:
-                writer_of_codes.write(code)
-        written.append(recording.codes_path(motion))
-    return written
+    return [path, recording.grid_path(path), *kept_codes]

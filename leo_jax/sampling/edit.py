@@ -25,6 +25,9 @@ def export_first_frame(path: files.PathLike, out: files.PathLike) -> tuple[int, 
     suffix = pathlib.Path(out).suffix.lower()
     if suffix not in video.IMAGE_SUFFIXES:
         raise ValueError(f"--export_first_frame {out}: an image file is written, .png for no loss")
+    folder = pathlib.Path(out).parent
+    if pathlib.Path(path).is_dir() and folder.is_dir() and folder.samefile(path):
+        raise ValueError(f"--export_first_frame {out}: it would be a frame of {path}; write it elsewhere")
     frame = first_frame(path)
     recording.write_image(out, frame)
     return frame.shape[0], frame.shape[1]

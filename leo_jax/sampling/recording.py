@@ -43,6 +43,16 @@ def grid_path(path: files.PathLike) -> pathlib.Path:
     return pathlib.Path(path).with_suffix(".grid.png")
 
 
+def names_file(out: pathlib.Path) -> bool:
+    """Whether `out` is meant as one file: it has a suffix, and is no folder already ('results/v1.2')."""
+    return bool(out.suffix) and not out.is_dir()
+
+
+def file_of(out: pathlib.Path, name: str) -> pathlib.Path:
+    """`out` where it is meant as a file, else `name` in that folder."""
+    return out if names_file(out) else out / name
+
+
 class CodeWriter:
     """Collects codes on disk and writes them as `codes` (t, d) of an .npz; a context manager.
 

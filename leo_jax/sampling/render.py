@@ -1,6 +1,7 @@
 """Codes of images and images of codes, a batch at a time: any number of frames in constant device memory."""
 
 import functools
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -31,6 +32,9 @@ def as_images(
 
     Raises:
         ValueError: another shape, or floats outside of [-1, 1].
+
+    Warns:
+        UserWarning: floats of which none is below 0: images in [0, 1], most likely.
     """
     images = np.asarray(images)
     if images.ndim == 3:
@@ -47,6 +51,12 @@ def as_images(
     if not (-1.01 <= lowest and highest <= 1.01):
         raise ValueError(
             f"float images have to be in [-1, 1], these reach from {lowest:.3g} to {highest:.3g}: pass bytes instead"
+        )
+    if 0 <= lowest < highest:
+        warnings.warn(
+            f"float images from {lowest:.3g} to {highest:.3g}: they are taken as [-1, 1], in which 0 is grey. If they are in "
+            "[0, 1], pass 2 * images - 1, or bytes",
+            stacklevel=4,
         )
     return images
 

@@ -279,6 +279,10 @@ class TestCrops:
             assert rows[0] <= 1 and rows[-1] >= 28, "the box's height is the face's"
             assert abs((columns[0] + columns[-1]) / 2 - 14.5) <= 1.5, "the square is not about the face"
             assert abs(len(columns) - 20) <= 3, "20 of 30 columns: padded, not squeezed"
+        encode(tmp_path / "mask" / "a.avi", [image[::-1] for image in face(8, "mask")], codec="mpeg4")
+        run(tmp_path / "original", tmp_path / "out", size=30, crop=f"masks:{tmp_path / 'mask'}")
+        (again,) = read(tmp_path / "out")
+        assert again.frames != record.frames, "the shard of another mask is kept"
 
     def test_a_mask_of_another_length_is_refused(self, tmp_path):
         for kind, frames in (("original", 8), ("mask", 7)):

@@ -135,14 +135,20 @@ def test_resumed_training_is_bit_identical(trained, tmp_path):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, "4 + 2 steps are not 6 steps"), once, twice)
 
 
-def test_training_begins_with_the_given_model(trained, tmp_path):
+def test_training_begins_with_the_given_model(trained, tmp_path, capsys):
     data, folder = trained
-    still = tiny(data, steps=1, start_from=str(folder), generator_lr=0.0)
+    before = shutil.copytree(folder, tmp_path / "before")
+    still = tiny(data, steps=1, start_from=str(before), generator_lr=0.0)
     still.seed = 5  # other random parameters, were they not given
     begun = weights.load_tree(experiment.run(still, tmp_path / "run")["animator"] / "animator.npz")
     given = weights.load_tree(folder / "animator.npz")
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, err_msg="a step of rate 0 moved the given model")
     jax.tree.map(close, given, begun)  # the running mean rounds
+    before.rename(tmp_path / "moved away")
+    experiment.run(still, tmp_path / "run")
+    assert "finished before" in capsys.readouterr().out, "what training began with is not needed any more"
+    with pytest.raises(ConfigError, match=r"animator\.start_from = .*before"):
+        experiment.run(still, tmp_path / "another run")
     still.animator.start_from = ""
     with pytest.raises(ConfigError, match="the model of start_from: one there, none here"):
         experiment.run(still, tmp_path / "run")

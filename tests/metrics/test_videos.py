@@ -35,6 +35,14 @@ def test_folders_of_images_in_the_order_of_their_numbers(tmp_path):
     assert found.lengths == [12, 12] and found.sizes == ["20x24"]
 
 
+def test_transparent_frames_show_white(tmp_path):
+    """As in animate, prepare and so on."""
+    (tmp_path / "clip").mkdir()
+    Image.new("RGBA", (24, 20), (0, 0, 0, 0)).save(tmp_path / "clip" / "0.png")
+    (clip,) = videos.open_videos(tmp_path).videos
+    assert (clip.read([0]) == 255).all()
+
+
 def test_arrays(tmp_path):
     many = np.stack([frames(0), frames(1)])
     np.savez_compressed(tmp_path / "many.npz", many)

@@ -58,6 +58,15 @@ def test_several_videos_go_into_a_folder_with_a_sheet(leo, tmp_path):
     np.testing.assert_allclose(*codes, rtol=0, atol=1e-5)
 
 
+def test_a_folder_may_have_a_point_in_its_name_and_hold_older_videos(leo, tmp_path):
+    out = tmp_path / "v1.2"
+    out.mkdir()
+    (out / "007.mp4").touch()
+    paths = sample(leo, out, num=2)
+    assert [path.name for path in paths] == ["000.mp4", "001.mp4"] and paths[0].parent == out
+    assert command.others(out, paths) == [out / "007.mp4"] and not command.others(paths[0], paths)
+
+
 @pytest.mark.parametrize("image", [True, False])
 def test_codes_draw_the_same_video_again(leo, tmp_path, image):
     given = {"image": [photo(tmp_path / "p.png", height=24, width=48)]} if image else {}

@@ -7,7 +7,7 @@ import pytest
 from leo_jax import video
 from leo_jax.sampling import command, recording, sheets
 from leo_jax.sampling.disentangle import disentangle, motions
-from tests.sampling.test_command import photo
+from tests.sampling.test_command import photo, presses_after
 from tests.tiny_model import LENGTH, SIZE
 
 GIVEN = {"frames": LENGTH, "steps": 2, "progress": False}
@@ -41,3 +41,16 @@ def test_pictures_are_drawn_if_none_are_given(leo, tmp_path):
     assert paths[0] == tmp_path / "out" / "disentangle.mp4" and video.probe(paths[0]).height == 2 * SIZE + sheets.GAP
     with pytest.raises(ValueError, match="needs a number"):
         command.disentangle(leo.renderer, leo.sampler, tmp_path / "o", **{**GIVEN, "frames": float("inf")})
+
+
+def test_interrupted_it_keeps_what_it_has(leo, tmp_path, monkeypatch):
+    presses_after(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt, match=r"d\.partial\.mp4, the motions"):
+        command.disentangle(leo.renderer, leo.sampler, tmp_path / "d.mp4", num=2, **GIVEN)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "d-motion-1.codes.npz",
+        "d-motion-2.codes.npz",
+        "d.partial.mp4",
+    ]
+    assert video.probe(tmp_path / "d.partial.mp4").frames == 3
+    assert len(recording.read_codes(tmp_path / "d-motion-2.codes.npz").codes) == LENGTH

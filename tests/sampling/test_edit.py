@@ -39,6 +39,11 @@ def test_the_frame_to_edit_is_the_first_at_full_size(tmp_path):
     np.testing.assert_array_equal(np.asarray(PIL.Image.open(tmp_path / "f.png")), next(video.read_frames(source)))
     with pytest.raises(ValueError, match="image file"):
         edit.export_first_frame(source, tmp_path / "f.mp4")
+    frames = tmp_path / "frames"
+    with video.VideoWriter(frames, 10) as writer:
+        writer.write(clip(1)[0])
+    with pytest.raises(ValueError, match="it would be a frame of"):
+        edit.export_first_frame(frames, frames / "000000.png")
 
 
 def test_other_proportions_are_told(leo, tmp_path):
