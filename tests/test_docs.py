@@ -50,6 +50,7 @@ def test_flags_of_commands_exist(path):
         assert not wrong, f"{path.name}: leo {name} has no --{', --'.join(wrong)}"
 
 
+@pytest.mark.usefixtures("optimised")
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
     """Block after block, as in one notebook, from an empty folder; the videos are of the lengths and rates it tells."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)

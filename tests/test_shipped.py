@@ -9,6 +9,7 @@ from leo_jax.data.puppets.video import HELD_OUT, render
 from leo_jax.metrics.codes import drift, velocities
 from leo_jax.sampling.render import as_images
 
+pytestmark = pytest.mark.usefixtures("optimised")
 STRANGERS = range(HELD_OUT + 5000, HELD_OUT + 5012)  # neither trained on nor held out of the training
 
 
