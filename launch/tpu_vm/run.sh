@@ -39,10 +39,10 @@ fi
 
 archive=$(mktemp -t leo-XXXXXX.tar.gz)
 trap 'rm -f "$archive"' EXIT
+(cd "$here/../.." && git ls-files -z | tar --null --files-from=- -czf "$archive")
 died=0
 while :; do
     "$here/create.sh" "$name" "$accelerator"
-    (cd "$here/../.." && git ls-files -z | tar --null --files-from=- -czf "$archive")
     # What fails from here on may be a slice that is just being taken away: the next round sees.
     if gcloud compute tpus tpu-vm scp "$archive" "$name:leo.tar.gz" "${place[@]}" --worker=all; then
         on all "mkdir -p leo_jax && tar -xzf leo.tar.gz -C leo_jax && NFS=${NFS:-} $worker run$(printf ' %q' "$@")" || true
