@@ -8,6 +8,7 @@ Nothing is run: rates are what the chip's published figures allow at most. Topol
 first_frame) and i3d, the features of an evaluation.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ _PER_DEVICE = flags.DEFINE_integer(
     "per_device", 0, "Examples of each chip. [the config's batch shared out; 8 where it cannot be]", lower_bound=0
 )
 _LARGEST = flags.DEFINE_bool(
-    "largest_batch", False, "Also look for the largest batch that fits; compiles several times."
+    "largest_batch", False, "Also look for the largest batch that fits, to a sixteenth; compiles several times."
 )
 _OUT: Any = flags.DEFINE_string("out", None, "Writes everything as JSON to this file.")
 _FRAMES_PER_CORE = flags.DEFINE_float(
@@ -75,9 +76,11 @@ def main(arguments: Sequence[str]) -> None:
                     given = {"frames_per_core": frames_per_core, "frame_bytes": frame_bytes}
                     plain.append({**roofline.to_json(), "input": {**vars(wants), **given}})
                 if _LARGEST.value:
-                    most = largest(lambda n: fits(config, stage, place, n), BLOCK.get(stage, 1), MOST)  # noqa: B023
+                    good = functools.partial(fits, config, stage, place)
+                    known = plain[-1]["batch_size"] // place.devices if plain[-1].get("memory", {}).get("fits") else 0
+                    most = largest(good, BLOCK.get(stage, 1), MOST, known)
                     plain[-1]["largest_per_device"] = most
-                    print(f"  largest    {most} a chip fit{', the most that is tried' * (most == MOST)}", flush=True)
+                    print(f"  largest    {most} a chip fit{', the most that is tried' * (most >= MOST)}", flush=True)
                 if _OUT.value:  # after each: the next one may take long
                     files.atomic_write(_OUT.value, json.dumps(plain, indent=1) + "\n")
     except (ValueError, compiling.ToolMissing) as error:

@@ -191,16 +191,17 @@ def _costs(executable: jax.stages.Compiled) -> dict[str, float]:
     return dict(found or {})
 
 
-def largest(good: Callable[[int], bool], block: int, most: int = 4096) -> int:
-    """The largest multiple of `block`, up to `most`, that is `good`, if all smaller ones are; 0 if not even one block is.
+def largest(good: Callable[[int], bool], block: int, most: int = 4096, known: int = 0) -> int:
+    """The largest multiple of `block`, up to `most`, that is `good`, to a sixteenth of it; 0 if not even one block is.
 
-    Doubles until one is not, then halves the range in between.
+    Doubles until one is not, then halves the range in between. `known` is one that is good already; all smaller ones are.
     """
-    low, high = 0, block
+    low = known // block * block
+    high = 2 * low or block
     while high <= most and good(high):
         low, high = high, 2 * high
-    high = min(high, most + block)
-    while high - low > block:
+    high = max(low + block, min(high, most + block))
+    while high - low > max(block, low // 16):
         middle = (low + high) // 2 // block * block
         low, high = (middle, high) if good(middle) else (low, middle)
     return low
