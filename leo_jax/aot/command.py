@@ -61,11 +61,13 @@ def main(arguments: Sequence[str]) -> None:
                 try:
                     program, roofline = compile_stage(config, stage, place, _PER_DEVICE.value)
                 except compiling.DoesNotFit as error:
+                    known = 0
                     misfits.append(f"{stage} on {place.topology}")
                     print(report.refusal(stage, place, error), flush=True)
                     told = {"needed_bytes": error.needed, "compiler_said": str(error)}
                     plain.append({"stage": stage, "topology": place.topology, "devices": place.devices, **told})
                 else:
+                    known = roofline.batch_size // place.devices if roofline.fits else 0
                     misfits += [] if roofline.fits else [f"{stage} on {place.topology}"]
                     schedule = scheduled(config, stage)
                     wants = inputs.needed(
@@ -77,7 +79,6 @@ def main(arguments: Sequence[str]) -> None:
                     plain.append({**roofline.to_json(), "input": {**vars(wants), **given}})
                 if _LARGEST.value:
                     good = functools.partial(fits, config, stage, place)
-                    known = plain[-1]["batch_size"] // place.devices if plain[-1].get("memory", {}).get("fits") else 0
                     most = largest(good, BLOCK.get(stage, 1), MOST, known)
                     plain[-1]["largest_per_device"] = most
                     print(f"  largest    {most} a chip fit{', the most that is tried' * (most >= MOST)}", flush=True)

@@ -260,8 +260,8 @@ def run_stage(
         inputs_of(config, stages, name, workdir),
         steps_of(config, name),
     )
-    given = MODELS if outlives(config, workdir, stages, name) else ()
-    missing = [need for need, value in inputs.items() if value is None and need not in given]
+    finished = marks.is_finished(folder, stage, here, steps)
+    missing = [need for need, value in inputs.items() if value is None and not (finished and need in MODELS)]
     if missing:
         raise ConfigError(
             f"stage {name} reads {', '.join(marks.WHAT.get(need, need) for need in missing)}, which {workdir} does not have: "
@@ -270,9 +270,8 @@ def run_stage(
     changed = marks.changes(folder, stage, here, inputs)
     if changed and stage.trained and not accept_changes:
         raise ConfigError(f"{_differing(folder, changed)}\n{WAYS_OUT}")
-    finished = not changed and marks.is_finished(folder, stage, here, steps)
     together(f"{name} is looked at")  # before anything there changes
-    if finished:
+    if finished and not changed:
         more = "" if (done := marks.finished_steps(folder) or 0) <= steps else f" ({done} steps; {steps} are asked for)"
         say(f"{name}: finished before{more}{marks.other_falloff(folder, name, here)}, {folder}")
         return
