@@ -61,7 +61,7 @@ def get_config(variant: str = "quick") -> ConfigDict:
 
 def small_denoisers(config: ConfigDict) -> None:
     """Denoisers that train in some ten minutes on two cores: higher rates than the paper's, for fewer steps."""
-    steps = {"motion": 2400, "start": 3000, "transition": 1200, "first_frame": 3000}
+    steps = {"motion": 2400, "start": 3000, "transition": 1200, "first_frame": 2400}
     for name in steps:
         section = config[name]
         section.update({"steps": steps[name], "falloff": steps[name] // 3, "batch_size": 32, "learning_rate": 1e-3})

@@ -26,7 +26,10 @@ def _conv(stride: int, padding: int) -> Form:
 def conv(
     x: Float[Array, "b h w i"], kernel: Float[Array, "p p i o"], stride: int = 1, padding: int = 0
 ) -> Float[Array, "b h2 w2 o"]:
-    """Convolution of zero-padded x; h2 = (h + 2·padding - p) // stride + 1. A stride of 2 takes 3x3 kernels on odd sizes only."""
+    """Convolution of zero-padded x; h2 = (h + 2·padding - p) // stride + 1.
+
+    A stride of 2 takes 3x3 kernels only, and where nothing is padded odd sizes only.
+    """
     return _conv(stride, padding)(x, kernel)
 
 

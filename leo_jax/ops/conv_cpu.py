@@ -67,8 +67,11 @@ def padded_conv(
     x: Float[Array, "b h w i"], kernel: Float[Array, "p p i o"], stride: int = 1, padding: int = 0
 ) -> Float[Array, "b h2 w2 o"]:
     """Convolution of zero-padded x."""
-    around = (padding, padding)
-    return conv(jnp.pad(x, ((0, 0), around, around, (0, 0))) if padding else x, kernel, stride)
+    if padding:
+        steps = [size + 2 * padding - taps for size, taps in zip(x.shape[1:3], kernel.shape, strict=False)]
+        rows, columns = ((padding, padding - n % stride) for n in steps)  # without what no step reaches
+        x = jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
+    return conv(x, kernel, stride)
 
 
 def transposed_phases(

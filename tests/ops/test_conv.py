@@ -24,6 +24,10 @@ def xla_down(x, k):
     return lax.conv_general_dilated(resample.blur(x, padding), k, (2, 2), "VALID", dimension_numbers=DIMENSIONS)
 
 
+def xla_halves(x, k):
+    return lax.conv_general_dilated(x, k, (2, 2), [(1, 1)] * 2, dimension_numbers=DIMENSIONS)
+
+
 def xla_transposed(x, k):
     return lax.conv_general_dilated(
         x, k[::-1, ::-1], (1, 1), [(2, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS
@@ -53,11 +57,13 @@ CASES = {
         (1, 1, 5, 4),
     ),
     "up, on accelerators": (conv._upsampling_xla, xla_up, (3, 3, 5, 4)),
-    "uneven, on accelerators": (
-        lambda x, k: conv_xla.conv(x, k, 2, 1),
-        lambda x, k: lax.conv_general_dilated(x, k, (2, 2), [(1, 1)] * 2, dimension_numbers=DIMENSIONS),
+    "padded and strided": (lambda x, k: conv.conv(x, k, 2, 1), xla_halves, (3, 3, 5, 4)),
+    "padded and strided, of odd and even sides": (
+        lambda x, k: conv.conv(x[:, 1:], k, 2, 1),
+        lambda x, k: xla_halves(x[:, 1:], k),
         (3, 3, 5, 4),
     ),
+    "padded and strided, on accelerators": (lambda x, k: conv_xla.conv(x, k, 2, 1), xla_halves, (3, 3, 5, 4)),
 }
 
 
