@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 
-from leo_jax import hugepages
+from leo_jax import cpu
 from leo_jax.models.animator import Animator
 from leo_jax.models.discriminator import Discriminator
 from leo_jax.models.frozen.vgg19 import VGG19
@@ -72,5 +72,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    hugepages.restart()  # as the commands do
+    cpu.restart()  # as the commands do
     main()

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from leo_jax import hugepages
+from leo_jax import cpu
 from leo_jax.convert.i3d import load
 from leo_jax.metrics import uncertainty
 from leo_jax.metrics.features import I3DNetwork
@@ -84,5 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    hugepages.restart()  # as the commands do
+    cpu.restart()  # as the commands do
     main()

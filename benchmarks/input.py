@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from leo_jax import hugepages
+from leo_jax import cpu
 from leo_jax.data import pipeline, records
 from leo_jax.data.source import TFRecordSource, open_split
 from leo_jax.data.writing import write_dataset
@@ -115,5 +115,5 @@ def measure(measured: dict[str, Opened], rounds: int, seconds: float) -> dict[st
 
 
 if __name__ == "__main__":
-    hugepages.restart()  # as the commands do
+    cpu.restart()  # as the commands do
     main()

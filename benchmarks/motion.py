@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 
-from leo_jax import hugepages
+from leo_jax import cpu
 from leo_jax.denoisers import Motion, Sampling, Statistics
 from leo_jax.models.unet import UNet
 from leo_jax.training import denoising
@@ -144,5 +144,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    hugepages.restart()  # as the commands do
+    cpu.restart()  # as the commands do
     main()

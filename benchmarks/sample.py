@@ -19,7 +19,7 @@ import numpy as np
 import PIL.Image
 
 import leo_jax
-from leo_jax import api, denoisers, hugepages, video, weights
+from leo_jax import api, cpu, denoisers, video, weights
 from leo_jax.models.animator import Animator
 from leo_jax.models.unet import UNet
 from leo_jax.sampling import command
@@ -124,5 +124,5 @@ def run(args, folder, photo, out) -> None:
 
 
 if __name__ == "__main__":
-    hugepages.restart()  # as the commands do
+    cpu.restart()  # as the commands do
     main()

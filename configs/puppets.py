@@ -3,7 +3,8 @@
 Paper: none, the puppets are ours. They are drawn on the first run, into data.dir.
 Command: python -m leo_jax.main --config=configs/puppets.py --workdir=runs/puppets
          python -m leo_jax.main --config=configs/puppets.py:full --workdir=runs/puppets-full
-Cost: all stages 19 to 21 minutes on two cores, 7 of them the animator's; full: 0.72 seconds a step of the animator on one core.
+Cost: all stages 19 to 29 minutes on two cores, as these are, 7 to 9 of them the animator's (before convolutions used all cores);
+full: 0.72 seconds a step of the animator on one core.
 Expected: heldout/moving_ratio 0.75 to 0.90, full 0.49, of the animator: L1 in the moving region over that of copying the source,
 held-out people, driving frame from source; below 1 it moves them. The first two are of one seed on two machines, whose
 products round differently: a short training goes other ways. Over the whole frame (heldout/ratio) 1.15 to 1.38, full 0.72: it

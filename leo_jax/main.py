@@ -9,7 +9,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import config_flags
 
-from leo_jax import hugepages, peers, processes
+from leo_jax import cpu, peers, processes
 from leo_jax.config_files import DEFAULT, found_or_exit, parsed_or_exit
 
 PATIENCE = 900  # seconds in which all processes have to be there: hosts fetch images and install at their own pace
@@ -104,5 +104,5 @@ def start(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    hugepages.restart()
+    cpu.restart()
     start(sys.argv)

@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "leo_jax"
 ROWS = [
-    {"files", "config_files", "pages", "progress", "processes", "peers", "hugepages"},
+    {"files", "config_files", "pages", "progress", "processes", "peers", "cpu"},
     {"ops", "video", "checkpoints", "weights"},
     {"data", "models"},
     {"diffusion", "losses", "convert"},

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from leo_jax import hugepages
+from leo_jax import cpu
 from leo_jax.cli.sampling import animate, edit, sample
 
 Path = pathlib.Path
@@ -372,7 +372,7 @@ COMPUTING = {"train", "animate", "sample", "edit", "evaluate"}  # commands whose
 def main(arguments: Annotated[Sequence[str] | None, "default: sys.argv[1:]"] = None) -> None:
     """Runs one subcommand. Errors of the user's input are one line; LEO_TRACEBACK=1 shows where they arose."""
     if arguments is None and sys.argv[1:2] and sys.argv[1] in COMPUTING:
-        hugepages.restart()
+        cpu.restart()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["train"] and arguments[1:] not in (["--help"], ["-h"]):
         train(*arguments[1:])  # absl parses these: tyro would take them for its own

@@ -1,0 +1,76 @@
+"""The restart happens where it helps, once, and with the same arguments; XLA's option is set where XLA knows it."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+
+import pytest
+
+from leo_jax import cpu
+
+GLIBC, MADVISE = ("glibc", "2.36"), "always [madvise] never"
+PLAIN = {k: v for k, v in os.environ.items() if k not in (*cpu.PAGES, "XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS")}
+
+
+@pytest.mark.parametrize(
+    ("environment", "libc", "enabled", "expected"),
+    [
+        ({}, GLIBC, MADVISE, True),
+        ({"GLIBC_TUNABLES": "glibc.malloc.check=1"}, GLIBC, MADVISE, False),
+        ({}, ("glibc", "2.31"), MADVISE, False),
+        ({}, ("", ""), MADVISE, False),
+        ({}, GLIBC, "[always] madvise never", False),
+        ({}, GLIBC, "", False),
+    ],
+)
+def test_pages_help_only_where_they_change_something(environment, libc, enabled, expected):
+    assert cpu.pages_help(environment, libc, enabled) is expected
+
+
+def test_the_option_joins_the_users_flags():
+    known = cpu.KNOWING[0]
+    assert cpu.convolutions({}, known) == {"XLA_FLAGS": cpu.CONVOLUTIONS}
+    assert cpu.convolutions({"XLA_FLAGS": "--xla_a=1"}, known) == {"XLA_FLAGS": f"--xla_a=1 {cpu.CONVOLUTIONS}"}
+    assert cpu.convolutions({"XLA_FLAGS": f"{cpu.OPTION}="}, known) == {}
+    assert cpu.convolutions({}, "99.0") == {}
+
+
+def run(code, *arguments):
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=PLAIN, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_restarts_once_with_the_same_arguments():
+    code = (
+        "import sys, os; from leo_jax import cpu; cpu.ACCELERATORS = (); "
+        "cpu.pages_help = lambda e, *_: not cpu.PAGES.keys() & e.keys(); "
+        "print('start', flush=True); cpu.restart(); print(sys.argv[1:], os.environ['GLIBC_TUNABLES'])"
+    )
+    assert run(code, "--a=1", "two words") == [
+        "start",
+        "start",
+        f"['--a=1', 'two words'] {cpu.PAGES['GLIBC_TUNABLES']}",
+    ]
+
+
+def test_nothing_is_set_beside_an_accelerator():
+    code = "import os; from leo_jax import cpu; cpu.ACCELERATORS = ('/',); cpu.restart(); print(os.environ.get('XLA_FLAGS'))"
+    assert run(code) == ["None"]
+
+
+@pytest.mark.skipif(
+    importlib.metadata.version("jaxlib") not in cpu.KNOWING, reason="this jaxlib may not know the option"
+)
+def test_xla_knows_the_option_and_convolves_alike():
+    code = (
+        "from leo_jax import cpu; cpu.ACCELERATORS = (); cpu.pages_help = lambda *_: False; cpu.restart(); "
+        "import jax, jax.numpy as jnp; from leo_jax.ops.conv import same_conv; "
+        "f = jax.jit(same_conv); shapes = (4, 32, 32, 32), (3, 3, 32, 32); "
+        "x, k = (jax.random.normal(jax.random.key(0), shape) for shape in shapes); "
+        "print('ynn' in f.lower(x, k).compile().as_text(), float(jnp.sum(jnp.abs(f(x, k)))))"
+    )
+    ours, total = run(code)[0].split()
+    theirs, expected = run(code.replace("cpu.restart(); ", ""))[0].split()
+    assert (ours, theirs) == ("False", "True")
+    assert float(total) == pytest.approx(float(expected), rel=1e-5)
