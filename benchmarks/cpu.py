@@ -7,6 +7,7 @@ medians over the rounds, and how many times quicker than plain, round by round.
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import statistics
@@ -58,7 +59,7 @@ def main() -> None:
     settings = {
         "plain": plain,
         "huge pages": huge,
-        "and convolutions on all cores": {**huge, "XLA_FLAGS": cpu.CONVOLUTIONS},
+        "and convolutions on all cores": huge | cpu.convolutions(huge, importlib.metadata.version("jaxlib")),
     }
     found: dict[str, list[dict[str, float]]] = {name: [] for name in settings}
     for _ in range(args.rounds):
