@@ -28,6 +28,7 @@ from leo_jax.data.workers import end_with_parent
 
 _POSITION = "global_next_index"
 _PLENTY = 2**40  # batches: more than any run
+COLOUR = "colour"  # of a batch: the amounts by which colours are to be changed
 SKIPPED = "input_skipped"  # of a batch: which examples stand in for unreadable ones
 TRIES = 100  # others that are tried in place of an unreadable thing
 SHARED = pathlib.Path("/dev/shm")
@@ -90,8 +91,8 @@ class Pair:
 
     @property
     def arrays(self) -> Mapping[str, Spec]:
-        """Two square frames."""
-        return {name: Spec((self.size, self.size, 3)) for name in ("source", "driving")}
+        """See `arrays_of_pair`."""
+        return arrays_of_pair(self.size, self.augmentation)
 
     def fill(self, i: int, dice: Float[np.ndarray, "8"], out: Mapping[str, np.ndarray]) -> None:
         """Draws from record i; only the two frames are read."""
@@ -100,6 +101,14 @@ class Pair:
         for name, t in (("source", s), ("driving", d)):
             image = _SCRATCH.decoded = records.decode_frame(self.source.frame(i, t), _SCRATCH.decoded)
             augment.apply(image, self.augmentation, drawn, out[name])
+        if COLOUR in out:
+            out[COLOUR][:] = drawn.amounts
+
+
+def arrays_of_pair(size: int, augmentation: augment.Augmentation) -> dict[str, Spec]:
+    """Two square frames, and the amounts of `augment.CHANGES` if the augmentation changes colours."""
+    frames = {name: Spec((size, size, 3)) for name in ("source", "driving")}
+    return frames | ({COLOUR: Spec((len(augment.CHANGES),), np.float32)} if augmentation.colour else {})
 
 
 def pairs(
@@ -132,7 +141,8 @@ def pairs(
       on_corrupt: see `Batches`.
 
     Yields:
-      {'source', 'driving'}: uint8 (batch_size / process_count, size, size, 3) each.
+      {'source', 'driving'}: uint8 (batch_size / process_count, size, size, 3) each, their colours still as they were, and, of an
+      augmentation with colours, 'colour': float32 (batch_size / process_count, 4), the amounts for `ops.colour.change`.
 
     Raises:
       ValueError: the batch does not divide, a record is too short, a name is unknown; DamagedRecord while reading.

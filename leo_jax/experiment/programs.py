@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 from leo_jax import denoisers as kinds
 from leo_jax import weights
+from leo_jax.data.augment import AUGMENTATIONS
+from leo_jax.data.pipeline import arrays_of_pair
 from leo_jax.denoisers import Statistics
 from leo_jax.experiment import animator, denoisers
 from leo_jax.metrics.features import i3d_step
@@ -76,11 +78,12 @@ def program_of(config: ConfigDict, stage: str, *, per_device: int | None = None,
 
 
 def _animator(config: ConfigDict, size: int) -> Program:
-    images = _shape((size, config.model.size, config.model.size, 3), jnp.uint8)
     tile = _shape((1, 16, 16, 3), jnp.float32)
     vgg19 = weights.shapes_of(VGG19(), tile) if config.animator.perceptual == "vgg19" else None
     task = animator.make_task(config, vgg19=vgg19)
-    return _trained(task, {"source": images, "driving": images}, "pair", 2)
+    arrays = arrays_of_pair(config.model.size, AUGMENTATIONS[config.data.augmentation])
+    batch = {name: _shape((size, *spec.shape), spec.dtype) for name, spec in arrays.items()}
+    return _trained(task, batch, "pair", 2)
 
 
 def _denoiser(config: ConfigDict, stage: str, size: int) -> Program:

@@ -59,6 +59,9 @@ def test_both_frames_of_a_pair_get_the_same_augmentation(tmp_path):
     batches = take([open_pairs(open_split(tmp_path, "train"), augmentation="taichi")], 4)
     for batch in batches:
         np.testing.assert_array_equal(batch["source"], batch["driving"])
+        assert ((batch["colour"] != 0).sum(1) == 1).all(), (
+            "one change of each pair's colours, to be made of both frames"
+        )
     seen = np.concatenate([batch["source"] for batch in batches]).reshape(32, -1)
     assert len(np.unique(seen, axis=0)) > 24, "two pictures 16 times each: augmentation should make most of them differ"
 

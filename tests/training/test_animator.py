@@ -1,13 +1,15 @@
-"""What the animator's training measures on held-out pairs."""
+"""What the animator's training sees of a batch, and what it measures on held-out pairs."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from leo_jax import api
 from leo_jax.models.animator import Animator
 from leo_jax.models.apply import apply
-from leo_jax.training.animator import make_evaluation
+from leo_jax.ops import colour
+from leo_jax.training.animator import frames_of, make_evaluation, to_float
 from tests.tiny_model import random_params
 
 ANIMATOR = Animator(size=8, width=1 / 64, code_dim=3)
@@ -55,3 +57,12 @@ def test_without_a_region_whole_frames_are_measured_and_the_running_mean_if_ther
     state = {"generator": {"params": jax.tree.map(np.zeros_like, params)}, "ema": params}
     whole, _ = expected(pairs)
     assert make_evaluation(ANIMATOR, source, driving)(state, ()) == pytest.approx(whole, rel=1e-5)
+
+
+def test_colours_of_both_frames_change_as_the_batch_says(pairs):
+    batch = {"source": jnp.asarray(pairs[0]), "driving": jnp.asarray(pairs[1])}
+    amounts = jax.random.uniform(jax.random.key(1), (5, 4), minval=-0.1, maxval=0.1)
+    for got, coloured, name in zip(frames_of(batch), frames_of({**batch, "colour": amounts}), batch, strict=True):
+        np.testing.assert_array_equal(got, to_float(batch[name]))
+        np.testing.assert_array_equal(coloured, colour.change(got, amounts))
+        assert np.abs(coloured - got).mean() > 0.02
