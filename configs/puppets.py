@@ -3,7 +3,7 @@
 Paper: none, the puppets are ours. They are drawn on the first run, into data.dir.
 Command: python -m leo_jax.main --config=configs/puppets.py --workdir=runs/puppets
          python -m leo_jax.main --config=configs/puppets.py:full --workdir=runs/puppets-full
-Cost: all stages 19 to 29 minutes on two cores, as these are, 7 to 9 of them the animator's (before convolutions used all cores);
+Cost: all stages 27 minutes on two cores on a slow day, 8 of them the animator's, with a third more steps of the denoisers than now;
 full: 0.72 seconds a step of the animator on one core.
 Expected: heldout/moving_ratio 0.75 to 0.90, full 0.49, of the animator: L1 in the moving region over that of copying the source,
 held-out people, driving frame from source; below 1 it moves them. The first two are of one seed on two machines, whose
@@ -62,7 +62,7 @@ def get_config(variant: str = "quick") -> ConfigDict:
 
 def small_denoisers(config: ConfigDict) -> None:
     """Denoisers that train in some ten minutes on two cores: higher rates than the paper's, for fewer steps."""
-    steps = {"motion": 2400, "start": 3000, "transition": 1200, "first_frame": 2400}
+    steps = {"motion": 1800, "start": 2000, "transition": 900, "first_frame": 2000}
     for name in steps:
         section = config[name]
         section.update({"steps": steps[name], "falloff": steps[name] // 3, "batch_size": 32, "learning_rate": 1e-3})

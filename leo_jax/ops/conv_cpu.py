@@ -1,6 +1,6 @@
 """The convolutions' forms for the CPU, where XLA's gradients of strided, padded and transposed ones are several times slower.
 
-All are built from one primitive, `conv`: no padding. The stride-2 transposed convolution is four plain ones, one for each
+All are built from one primitive, `conv`. The stride-2 transposed convolution is four plain ones, one for each
 parity of the output pixel, so that no inserted zero is multiplied, neither forward nor backward.
 """
 
@@ -39,21 +39,26 @@ def _kernel_gradient(x: Array, dy: Array, kernel_shape: tuple[int, int], stride:
     return jnp.stack([jnp.stack([tap(i, j) for j in range(columns)]) for i in range(rows)])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv(x: Float[Array, "b h w i"], kernel: Float[Array, "p q i o"], stride: int = 1) -> Float[Array, "b h2 w2 o"]:
-    """Convolution without padding; h2 = (h - p) // stride + 1. A stride of 2 takes 3x3 kernels on odd h and w only."""
-    return convolve(x, kernel, stride)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "p q i o"], stride: int = 1, padding: int = 0
+) -> Float[Array, "b h2 w2 o"]:
+    """Convolution; h2 = (h + 2·padding - p) // stride + 1. A stride of 2 takes no padding, and 3x3 kernels on odd h and w."""
+    return _forward(x, kernel, stride, padding)[0]
 
 
-def _forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+def _forward(x: Array, kernel: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
+    if padding:
+        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     return convolve(x, kernel, stride), (x, kernel)
 
 
-def _backward(stride: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _backward(stride: int, padding: int, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
     p, q = kernel.shape[:2]
     if stride == 1:
-        padded = jnp.pad(dy, ((0, 0), (p - 1, p - 1), (q - 1, q - 1), (0, 0)))
+        rows, columns = ((taps - 1 - padding,) * 2 for taps in (p, q))  # nothing is computed for the zeros about x
+        padded = jnp.pad(dy, ((0, 0), rows, columns, (0, 0)))
         dx = convolve(padded, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
     else:
         dx = transposed_conv(dy, jnp.swapaxes(kernel, 2, 3))
@@ -66,7 +71,9 @@ conv.defvjp(_forward, _backward)
 def padded_conv(
     x: Float[Array, "b h w i"], kernel: Float[Array, "p p i o"], stride: int = 1, padding: int = 0
 ) -> Float[Array, "b h2 w2 o"]:
-    """Convolution of zero-padded x."""
+    """Convolution of zero-padded x; the padding is less than the kernel's size."""
+    if stride == 1:
+        return conv(x, kernel, 1, padding)
     if padding:
         steps = [size + 2 * padding - taps for size, taps in zip(x.shape[1:3], kernel.shape, strict=False)]
         rows, columns = ((padding, padding - n % stride) for n in steps)  # without what no step reaches
