@@ -20,14 +20,11 @@ import time
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import motion
 import numpy as np
 
 from leo_jax import cpu
-from leo_jax.denoisers import Motion
 from leo_jax.models.animator import Animator
-from leo_jax.models.unet import UNet
 from leo_jax.training.animator import Settings, make_task
 
 REPETITIONS = 8
@@ -52,9 +49,7 @@ def step_job(size: int, width: float, batch: int) -> Callable[[], object]:
 
 def sample_job() -> Callable[[], object]:
     """Ten DDIM steps of one sequence, by the full motion model."""
-    denoiser = Motion(UNet(out_channels=motion.CODE))
-    shapes = jnp.zeros((1, motion.LENGTH, motion.CODE)), jnp.zeros(1, jnp.int32)
-    params = jax.jit(denoiser.module.init)(jax.random.key(0), *shapes)["params"]
+    denoiser, params = motion.full_model()
     return motion.sample_job(denoiser, params, 1, 10).run
 
 

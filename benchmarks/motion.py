@@ -40,6 +40,13 @@ class Job:
     run: object
 
 
+def full_model():
+    """The motion model of full size and random parameters for it."""
+    denoiser = Motion(UNet(out_channels=CODE))
+    x, t = jnp.zeros((1, LENGTH, CODE)), jnp.zeros(1, jnp.int32)
+    return denoiser, jax.jit(denoiser.module.init)(jax.random.key(0), x, t)["params"]
+
+
 def forward_flops(module, params, batch):
     """Of one forward pass; attention's two batched products are counted too."""
     x, t = jnp.zeros((batch, LENGTH, CODE)), jnp.zeros(batch, jnp.int32)
@@ -126,9 +133,7 @@ def main() -> None:
     args = parser.parse_args()
     batches = [int(batch) for batch in args.batches.split(",")]
 
-    denoiser = Motion(UNet(out_channels=CODE))
-    x, t = jnp.zeros((1, LENGTH, CODE)), jnp.zeros(1, jnp.int32)
-    params = jax.jit(denoiser.module.init)(jax.random.key(0), x, t)["params"]
+    denoiser, params = full_model()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     product, stream = square(), streaming(parameters)
     print(

@@ -60,7 +60,7 @@ def test_hue_is_torchvisions_but_for_its_rounding_to_bytes(smooth, amount):
     shifted = PIL.Image.fromarray(np.asarray(hue) + np.int32(amount * 255).astype(np.uint8))
     expected = np.asarray(PIL.Image.merge("HSV", (shifted, saturation, value)).convert("RGB"))
     off = np.abs(changed(image, hue=amount) * 255 - expected)
-    assert off.mean() < 2, f"{off.mean():.2f} levels of 255 from Pillow's HSV"
+    assert off.mean() < 1.5, f"{off.mean():.2f} levels of 255 from Pillow's HSV"
 
 
 @pytest.mark.parametrize("name", CHANGES)
