@@ -1,13 +1,11 @@
 """Random crop, flip and colour change of a pair of frames, alike for both (SPEC §1, "Augmentation").
 
-Crop, flip and resize run on the host, on uint8, where OpenCV takes a quarter of the time of decoding the JPEG; colours are
-changed on the device (`ops.colour`), by amounts that come with the batch. benchmarks/input.py shows what is left of the
+The host decodes and flips. What would take it long beside decoding is done on the device, by numbers that come with the
+batch: the crop's resize (`ops.crop`) and the change of colours (`ops.colour`). benchmarks/input.py shows what is left of the
 decoding rate.
 """
 
 import dataclasses
-import threading
-from typing import Any
 
 import cv2
 import numpy as np
@@ -57,46 +55,33 @@ def draw(augmentation: Augmentation, dice: Float[np.ndarray, "5"]) -> Draw:
     return Draw(top, left, bool(augmentation.flip and flip < 0.5), tuple(amounts))
 
 
-class _Scratch(threading.local):
-    """A thread's memory for a mirrored frame, kept: fresh memory has to be fetched page by page from the system."""
-
-    mirrored: Any = None
-
-
-_SCRATCH = _Scratch()
+def square(augmentation: Augmentation, drawn: Draw, stored: int) -> tuple[int, int, int]:
+    """Top, left and side of the crop of a frame of `stored` pixels' side, every place being as likely."""
+    side = round(augmentation.crop * stored)
+    return int(drawn.top * (stored - side + 1)), int(drawn.left * (stored - side + 1)), side
 
 
-def apply(
-    image: UInt8[np.ndarray, "h w 3"], augmentation: Augmentation, drawn: Draw, out: UInt8[np.ndarray, "s s 3"]
-) -> None:
-    """Crops and mirrors a square frame, and resizes it into `out` (a place in the batch: no copy is made).
+def flip(image: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Mirrors a frame left to right where it lies."""
+    cv2.flip(image, 1, dst=image)
 
-    Enlarging is bilinear, shrinking averages areas (antialiased). Raises ValueError if the frame is not square.
+
+def resize(image: UInt8[np.ndarray, "h w 3"], out: UInt8[np.ndarray, "s s 3"]) -> None:
+    """Resizes a square frame into `out`; one of its size is copied.
+
+    Enlarging is bilinear, shrinking averages areas (antialiased). Both are by Intel's primitives where OpenCV has them: it
+    keeps from them by default, as they differ from its own code by one level of 255. They round better (an enlarged
+    picture is at most 0.5 levels off, not 0.74), and shrink 224 to 128 px in 0.4 of the time.
+
+    Raises ValueError if the frame is not square.
     """
     height, width, _ = image.shape
     if height != width:
         raise ValueError(f"frames are {height}x{width}, training wants squares: prepare them with --size")
-    side = round(augmentation.crop * height)
-    top, left = int(drawn.top * (height - side + 1)), int(drawn.left * (width - side + 1))
-    image = image[top : top + side, left : left + side]
-    # OpenCV writes to `dst` where its shape fits, and allocates where not.
-    if side != len(out):
-        if drawn.flip:
-            image = _SCRATCH.mirrored = cv2.flip(image, 1, dst=_SCRATCH.mirrored)
-        _resize(image, out)
-    elif drawn.flip:
-        cv2.flip(image, 1, dst=out)
-    else:
+    if height == len(out):
         out[:] = image
-
-
-def _resize(image: UInt8[np.ndarray, "r r 3"], out: UInt8[np.ndarray, "s s 3"]) -> None:
-    """Enlarges bilinearly or shrinks by averaging areas, by Intel's primitives where OpenCV has them.
-
-    It keeps from them by default, as they differ from its own code by one level of 255. They round better (an enlarged
-    picture is at most 0.5 levels off, not 0.74), and shrink 224 to 128 px in 0.4 of the time.
-    """
-    interpolation = cv2.INTER_AREA if len(out) < len(image) else cv2.INTER_LINEAR
+        return
+    interpolation = cv2.INTER_AREA if len(out) < height else cv2.INTER_LINEAR
     if hasattr(cv2, "ipp"):
         cv2.ipp.setUseIPP_NotExact(True)  # in this thread alone
     try:
@@ -104,8 +89,3 @@ def _resize(image: UInt8[np.ndarray, "r r 3"], out: UInt8[np.ndarray, "s s 3"]) 
     finally:
         if hasattr(cv2, "ipp"):
             cv2.ipp.setUseIPP_NotExact(False)
-
-
-def resize(image: UInt8[np.ndarray, "h w 3"], out: UInt8[np.ndarray, "s s 3"]) -> None:
-    """Resizes a square frame into `out` as `apply` does, and changes nothing else; raises as it does."""
-    apply(image, AUGMENTATIONS["none"], Draw(0.0, 0.0, False), out)

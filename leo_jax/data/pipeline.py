@@ -11,13 +11,12 @@ import math
 import pathlib
 import shutil
 import sys
-import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from numpy.typing import DTypeLike
 
 from leo_jax import processes
@@ -29,6 +28,7 @@ from leo_jax.data.workers import end_with_parent
 _POSITION = "global_next_index"
 _PLENTY = 2**40  # batches: more than any run
 COLOUR = "colour"  # of a batch: the amounts by which colours are to be changed
+SQUARE = "square"  # of a batch: top, left and side of what is to be cut out of each pair's frames
 SKIPPED = "input_skipped"  # of a batch: which examples stand in for unreadable ones
 TRIES = 100  # others that are tried in place of an unreadable thing
 SHARED = pathlib.Path("/dev/shm")
@@ -58,18 +58,13 @@ class Example(Protocol):
         """Makes an example of thing i, as the dice want it, in `out`."""
 
 
-class _Scratch(threading.local):
-    """A thread's last decoded frame, whose memory takes the next one."""
-
-    decoded: np.ndarray | None = None
-
-
-_SCRATCH = _Scratch()
-
-
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Draws two distinct frames of a record, uniformly among those a multiple of `stride` apart, and augments them."""
+    """Draws two distinct frames of a record, uniformly among those a multiple of `stride` apart, and augments them.
+
+    Frames are of `size`; of an augmentation that crops, as large as they are stored (as the first readable one), for the device
+    to crop.
+    """
 
     source: TFRecordSource
     size: int
@@ -89,26 +84,56 @@ class Pair:
     def __len__(self) -> int:
         return len(self.source)
 
+    @functools.cached_property
+    def side(self) -> int:
+        """Of the frames in a batch, in pixels."""
+        return self.size if self.augmentation.crop == 1 else _stored_side(self.source)
+
     @property
     def arrays(self) -> Mapping[str, Spec]:
         """See `arrays_of_pair`."""
-        return arrays_of_pair(self.size, self.augmentation)
+        return arrays_of_pair(self.side, self.augmentation)
 
     def fill(self, i: int, dice: Float[np.ndarray, "8"], out: Mapping[str, np.ndarray]) -> None:
         """Draws from record i; only the two frames are read."""
         s, d = choose_pair(int(self.source.frame_counts[i]), self.stride, *dice[:3].tolist())
         drawn = augment.draw(self.augmentation, dice[3:])
         for name, t in (("source", s), ("driving", d)):
-            image = _SCRATCH.decoded = records.decode_frame(self.source.frame(i, t), _SCRATCH.decoded)
-            augment.apply(image, self.augmentation, drawn, out[name])
+            _decode(self.source.frame(i, t), out[name])
+            if drawn.flip:
+                augment.flip(out[name])
         if COLOUR in out:
             out[COLOUR][:] = drawn.amounts
+        if SQUARE in out:
+            out[SQUARE][:] = augment.square(self.augmentation, drawn, self.side)
 
 
-def arrays_of_pair(size: int, augmentation: augment.Augmentation) -> dict[str, Spec]:
-    """Two square frames, and the amounts of `augment.CHANGES` if the augmentation changes colours."""
-    frames = {name: Spec((size, size, 3)) for name in ("source", "driving")}
-    return frames | ({COLOUR: Spec((len(augment.CHANGES),), np.float32)} if augmentation.colour else {})
+def _decode(encoded: bytes, out: UInt8[np.ndarray, "s s 3"]) -> None:
+    """Decodes a frame into `out`: straight into its memory if it has that size."""
+    image = records.decode_frame(encoded, out)
+    there = np.may_share_memory(image, out)
+    if not (there and image.shape == out.shape):
+        augment.resize(image.copy() if there else image, out)
+
+
+def _stored_side(source: TFRecordSource) -> int:
+    """Of the frames of a source. Raises DamagedRecord if none of the first TRIES records can be read."""
+    for i in range(min(len(source), TRIES)):
+        try:
+            return len(records.decode_frame(source.frame(i, 0)))
+        except DamagedRecord as error:
+            last = error
+    raise last
+
+
+def arrays_of_pair(side: int, augmentation: augment.Augmentation) -> dict[str, Spec]:
+    """Two square frames; the amounts of `augment.CHANGES` if colours change, top, left and side of the crop if there is one."""
+    arrays = {name: Spec((side, side, 3)) for name in ("source", "driving")}
+    if augmentation.colour:
+        arrays[COLOUR] = Spec((len(augment.CHANGES),), np.float32)
+    if augmentation.crop != 1:
+        arrays[SQUARE] = Spec((3,), np.float32)
+    return arrays
 
 
 def pairs(
@@ -131,7 +156,7 @@ def pairs(
       source: the records; each needs more than `stride` frames, which must be square.
       batch_size: over all processes.
       seed: of the order, the frames and the augmentation.
-      size: side of the frames given, in pixels.
+      size: side of the frames to train on, in pixels.
       process_index: of this process.
       process_count: of the run.
       augmentation: a name from `augment.AUGMENTATIONS`, or one of your own.
@@ -141,8 +166,9 @@ def pairs(
       on_corrupt: see `Batches`.
 
     Yields:
-      {'source', 'driving'}: uint8 (batch_size / process_count, size, size, 3) each, their colours still as they were, and, of an
-      augmentation with colours, 'colour': float32 (batch_size / process_count, 4), the amounts for `ops.colour.change`.
+      {'source', 'driving'}: uint8 (b, size, size, 3) each, b = batch_size / process_count, their colours still as they were. An
+      augmentation of colours adds 'colour': float32 (b, 4), the amounts for `ops.colour.change`; one that crops leaves frames as
+      large as they are stored, and adds 'square': float32 (b, 3), for `ops.crop.resized`.
 
     Raises:
       ValueError: the batch does not divide, a record is too short, a name is unknown; DamagedRecord while reading.

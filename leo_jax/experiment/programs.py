@@ -16,6 +16,7 @@ from leo_jax.data.augment import AUGMENTATIONS
 from leo_jax.data.pipeline import arrays_of_pair
 from leo_jax.denoisers import Statistics
 from leo_jax.experiment import animator, denoisers
+from leo_jax.experiment.settings import stored_size
 from leo_jax.metrics.features import i3d_step
 from leo_jax.metrics.protocols import PROTOCOLS
 from leo_jax.models.frozen.i3d import I3D
@@ -81,7 +82,7 @@ def _animator(config: ConfigDict, size: int) -> Program:
     tile = _shape((1, 16, 16, 3), jnp.float32)
     vgg19 = weights.shapes_of(VGG19(), tile) if config.animator.perceptual == "vgg19" else None
     task = animator.make_task(config, vgg19=vgg19)
-    arrays = arrays_of_pair(config.model.size, AUGMENTATIONS[config.data.augmentation])
+    arrays = arrays_of_pair(stored_size(config), AUGMENTATIONS[config.data.augmentation])
     batch = {name: _shape((size, *spec.shape), spec.dtype) for name, spec in arrays.items()}
     return _trained(task, batch, "pair", 2)
 

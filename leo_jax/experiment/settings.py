@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from leo_jax import peers, processes
 from leo_jax.data import manifest
+from leo_jax.data.augment import AUGMENTATIONS
 from leo_jax.data.puppets import make_dataset
 from leo_jax.diffusion import STEPS
 from leo_jax.training import profiling
@@ -60,6 +61,12 @@ def profile_of(config: ConfigDict) -> profiling.Range | None:
         raise ConfigError(f"config.{error}") from error
 
 
+def stored_size(config: ConfigDict) -> int:
+    """Side of the frames that the data should be prepared with: what is cropped before it is resized is stored larger."""
+    crops = AUGMENTATIONS[config.data.augmentation].crop != 1
+    return max(config.model.size, 256) if crops else config.model.size
+
+
 def check_data(config: ConfigDict) -> None:
     """Raises ConfigError unless data.dir is a prepared data set, or puppets will be drawn there."""
     data = config.data
@@ -68,11 +75,10 @@ def check_data(config: ConfigDict) -> None:
     except ImportError as error:
         raise ConfigError(f"data.dir = {data.dir!r}: {error}") from error
     if not there:
-        # What is cropped before it is resized is stored larger.
-        size = max(config.model.size, 256) if data.augmentation == "taichi" else config.model.size
         raise ConfigError(
             f"data.dir = {data.dir!r} is no prepared data set: make one with `leo prepare --videos DIR --out "
-            f"{data.dir or 'OUT'} --size {size} --name {data.name or 'NAME'}` (docs/data.md has the whole commands), or pass "
+            f"{data.dir or 'OUT'} --size {stored_size(config)} --name {data.name or 'NAME'}` (docs/data.md has the whole "
+            "commands), or pass "
             "--config.data.dir=…"
         )
     if data.stride < 1:

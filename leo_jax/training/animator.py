@@ -11,13 +11,13 @@ import optax
 from jaxtyping import Array, Bool, Float, UInt8
 
 from leo_jax import losses
-from leo_jax.data.pipeline import COLOUR
+from leo_jax.data.pipeline import COLOUR, SQUARE
 from leo_jax.models.animator import Animator
 from leo_jax.models.apply import apply
 from leo_jax.models.discriminator import BLOCK, Discriminator
 from leo_jax.models.frozen.vgg19 import VGG19
 from leo_jax.models.generator import Frames
-from leo_jax.ops import colour
+from leo_jax.ops import colour, crop
 from leo_jax.training import pictures
 from leo_jax.training.accumulation import averaged
 from leo_jax.training.state import Metrics, PyTree, Task, spread, to_host, whole
@@ -86,12 +86,14 @@ def to_float(images: UInt8[Array, "*dims"]) -> Float[Array, "*dims"]:
     return images.astype(jnp.float32) / 127.5 - 1
 
 
-def frames_of(batch: Batch) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w 3"]]:
-    """The source and driving frames of a batch in [-1, 1], in changed colours where it says by how much ('colour')."""
-    frames = (to_float(batch["source"]), to_float(batch["driving"]))
-    if COLOUR not in batch:
-        return frames
-    source, driving = (colour.change(images, batch[COLOUR]) for images in frames)
+def frames_of(batch: Batch, size: int) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s 3"]]:
+    """The source and driving frames of a batch in [-1, 1]: cropped ('square') and in changed colours ('colour') if it says so."""
+    pair = [to_float(batch[name]) for name in ("source", "driving")]
+    if SQUARE in batch:
+        pair = [crop.resized(images, batch[SQUARE], size) for images in pair]
+    if COLOUR in batch:
+        pair = [colour.change(images, batch[COLOUR]) for images in pair]
+    source, driving = pair
     return source, driving
 
 
@@ -125,8 +127,9 @@ def make_task(
 ) -> Task:
     """The task that trains `animator` against `discriminator`.
 
-    A step makes one update of each network from a batch of {'source', 'driving'}, uint8 (b, h, w, 3), and perhaps {'colour'},
-    float32 (b, 4), by which the colours of both are changed first (`ops.colour`). The generator's loss is
+    A step makes one update of each network from a batch of {'source', 'driving'}, uint8 (b, h, w, 3), and perhaps {'square'},
+    float32 (b, 3), what is cut out of both first (`ops.crop`), and {'colour'}, float32 (b, 4), by which their colours are changed
+    then (`ops.colour`). The generator's loss is
     perceptual + L1 + softplus(-D(fake)), the discriminator's softplus(-D(real)) + softplus(D(fake)) on the same fake.
     The state is {'generator': …, 'discriminator': …}, each {'params', 'optimiser'}, and {'ema'} if there is one.
 
@@ -163,7 +166,7 @@ def make_task(
 
     def compute(params: PyTree, frozen: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
         """Gradients of both networks and metrics, all of them means over the batch."""
-        source, driving = frames_of(batch)
+        source, driving = frames_of(batch, animator.size)
         draw = lambda params: apply(animator, params, source, driving).image
         fake, generator_vjp = jax.vjp(draw, params["generator"])
         compare = _reconstruction(settings, frozen, source, driving, animator.dtype, animator.remat)
@@ -226,7 +229,7 @@ def make_picture(animator: Animator) -> Callable[[PyTree, PyTree, Batch], UInt8[
 
     @jax.jit
     def draw(params: PyTree, batch: Batch) -> tuple[Array, Array, Frames]:
-        source, driving = frames_of(batch)
+        source, driving = frames_of(batch, animator.size)
         return source, driving, apply(animator, params, source, driving)
 
     def picture(state: PyTree, frozen: PyTree, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:

@@ -1,7 +1,5 @@
 """Augmentation: no change where none is asked for, crops and flips what they say, and colours' amounts drawn evenly."""
 
-import dataclasses
-
 import cv2
 import numpy as np
 import pytest
@@ -9,12 +7,10 @@ import pytest
 from leo_jax.data import augment
 from leo_jax.data.augment import AUGMENTATIONS, Augmentation
 
-PLAIN = augment.Draw(top=0.0, left=0.0, flip=False)
 
-
-def applied(image, augmentation, drawn, size):
+def resized(image, size):
     out = np.zeros((size, size, 3), np.uint8)
-    augment.apply(image, augmentation, drawn, out)
+    augment.resize(image, out)
     return out
 
 
@@ -24,11 +20,11 @@ def noise(size=64, seed=0):
 
 @pytest.mark.parametrize("name", ["none", "vox"])
 def test_none_changes_nothing(name):
-    image = noise()
     for seed in range(5):
         drawn = augment.draw(AUGMENTATIONS[name], np.random.default_rng(seed).random(5))
-        np.testing.assert_array_equal(applied(image, AUGMENTATIONS[name], drawn, 64), image)
-        assert not any(drawn.amounts)
+        assert augment.square(AUGMENTATIONS[name], drawn, 64) == (0, 0, 64)
+        assert not drawn.flip and not any(drawn.amounts)
+    np.testing.assert_array_equal(resized(noise(), 64), noise())
 
 
 def test_taichi_is_the_papers():
@@ -37,28 +33,21 @@ def test_taichi_is_the_papers():
 
 
 def test_crops_reach_every_corner_and_nothing_beyond():
-    image = np.stack([*np.meshgrid(np.arange(256), np.arange(256), indexing="ij"), np.zeros((256, 256))], -1)
-    image = image.astype(np.uint8)
-    crop = Augmentation(crop=224 / 256)
-    corners = set()
-    for top in (0.0, 0.5, np.nextafter(1.0, 0.0)):
-        drawn = dataclasses.replace(PLAIN, top=top, left=1 - top if 0 < top < 1 else 0.0)
-        got = applied(image, crop, drawn, 224)
-        corners.add(tuple(got[0, 0, :2].tolist()))
-        assert (np.diff(got[..., 0].astype(int), axis=0) == 1).all(), "a crop of the same size is a copy"
-    assert {c[0] for c in corners} == {0, 16, 32}
+    rng, crop = np.random.default_rng(0), AUGMENTATIONS["taichi"]
+    squares = np.array([augment.square(crop, augment.draw(crop, rng.random(5)), 256) for _ in range(4000)])
+    assert (squares[:, 2] == 224).all()
+    for column in squares[:, :2].T:
+        assert set(column) == set(range(33))
+        assert np.bincount(column).min() > 70, "places are not as likely"
+    assert abs(np.corrcoef(squares[:, 0], squares[:, 1])[0, 1]) < 0.06
+    last = augment.Draw(*(np.nextafter(1.0, 0.0),) * 2, flip=False)
+    assert augment.square(crop, last, 256) == (32, 32, 224)
 
 
 def test_flip_mirrors_left_and_right():
     image = noise()
-    got = applied(image, Augmentation(flip=True), dataclasses.replace(PLAIN, flip=True), 64)
-    np.testing.assert_array_equal(got, image[:, ::-1])
-
-
-def test_a_crop_is_flipped_before_it_is_resized():
-    image, half = noise(), Augmentation(crop=0.5, flip=True)
-    plain, mirrored = (applied(image, half, dataclasses.replace(PLAIN, flip=flip), 48) for flip in (False, True))
-    np.testing.assert_allclose(mirrored.astype(int), plain[:, ::-1], atol=1)
+    augment.flip(image)
+    np.testing.assert_array_equal(image, noise()[:, ::-1])
 
 
 def test_half_of_the_pairs_are_flipped_and_colours_change_in_turn():
@@ -75,7 +64,7 @@ def test_half_of_the_pairs_are_flipped_and_colours_change_in_turn():
 def test_shrinking_is_antialiased():
     checks = np.zeros((64, 64, 3), np.uint8)
     checks[::2, ::2] = checks[1::2, 1::2] = 255
-    got = applied(checks, AUGMENTATIONS["none"], PLAIN, 16)
+    got = resized(checks, 16)
     assert np.abs(got.astype(int) - 127.5).max() <= 1, "a fine check pattern must become grey, not a coarse pattern"
 
 
@@ -83,26 +72,10 @@ def test_shrinking_is_antialiased():
 def test_resizing_rounds_the_exact_result(size):
     """Enlarging and shrinking are at most one level of 255 away from the same in float64."""
     image = cv2.GaussianBlur(noise(64), (3, 3), 0)
-    crop = Augmentation(crop=56 / 64)
-    exact = cv2.resize(image[:56, :56].astype(float), (size, size), interpolation=cv2.INTER_AREA if size < 56 else 1)
-    assert np.abs(applied(image, crop, PLAIN, size) - exact).max() <= 1
-
-
-def test_kept_memory_carries_nothing_over():
-    """Frames of several sizes one after the other, in any order, each come out as if they were the first."""
-    outcomes = [augment.draw(AUGMENTATIONS["taichi"], np.random.default_rng(i).random(5)) for i in range(12)]
-    jobs = [(noise(96 if i % 3 else 64, i), drawn, 40 + 8 * (i % 2)) for i, drawn in enumerate(outcomes)]
-    alone = []
-    for image, drawn, size in jobs:
-        augment._SCRATCH.__dict__.clear()
-        alone.append(applied(image, AUGMENTATIONS["taichi"], drawn, size))
-    for i in np.random.default_rng(0).permutation(np.repeat(np.arange(len(jobs)), 3)):
-        image, drawn, size = jobs[i]
-        before = image.copy()
-        np.testing.assert_array_equal(applied(image, AUGMENTATIONS["taichi"], drawn, size), alone[i])
-        np.testing.assert_array_equal(image, before, err_msg="the frame itself was changed")
+    exact = cv2.resize(image.astype(float), (size, size), interpolation=cv2.INTER_AREA if size < 64 else 1)
+    assert np.abs(resized(image, size) - exact).max() <= 1
 
 
 def test_squares_only():
     with pytest.raises(ValueError, match="frames are 32x64"):
-        applied(np.zeros((32, 64, 3), np.uint8), AUGMENTATIONS["none"], PLAIN, 32)
+        resized(np.zeros((32, 64, 3), np.uint8), 32)

@@ -54,16 +54,41 @@ def test_shapes_and_distinct_frames(source):
 
 
 def test_both_frames_of_a_pair_get_the_same_augmentation(tmp_path):
-    """In a video that stands still they stay equal, whatever was drawn for the pair."""
+    """In a video that stands still they stay equal, whatever was drawn for the pair; stored are 32 px, trained on are 16."""
     write_dataset(tmp_path, "stills", "train", [0, 1], samples.make_still, num_shards=1, progress=False)
     batches = take([open_pairs(open_split(tmp_path, "train"), augmentation="taichi")], 4)
     for batch in batches:
+        assert batch["source"].shape == (8, 32, 32, 3), "what is cropped later is as large as it was stored"
         np.testing.assert_array_equal(batch["source"], batch["driving"])
         assert ((batch["colour"] != 0).sum(1) == 1).all(), (
             "one change of each pair's colours, to be made of both frames"
         )
-    seen = np.concatenate([batch["source"] for batch in batches]).reshape(32, -1)
-    assert len(np.unique(seen, axis=0)) > 24, "two pictures 16 times each: augmentation should make most of them differ"
+    pictures = np.concatenate([batch["source"] for batch in batches]).reshape(32, -1)
+    assert len(np.unique(pictures, axis=0)) == 4, "two pictures, and both mirrored"
+    squares = np.concatenate([batch["square"] for batch in batches])
+    assert (squares[:, 2] == 28).all() and set(squares[:, :2].ravel()) == set(range(5))
+
+
+def test_frames_of_other_sizes_are_brought_to_one(tmp_path):
+    make = lambda i: [samples.record(i, size=(16, 24, 8)[i % 3], lossless=i < 3)]
+    write_dataset(tmp_path, "mixed", "train", list(range(6)), make, num_shards=1, progress=False)
+    source = open_split(tmp_path, "train")
+    for augmentation, side in (("none", SIZE), ("taichi", 16)):
+        batch = next(open_pairs(source, batch_size=6, augmentation=augmentation))
+        assert batch["source"].shape[1:3] == (side, side)
+        found = sorted((round(float(image[..., 0].mean())), int(np.ptp(image[..., 0]))) for image in batch["source"])
+        assert found == [(i, 0) for i in range(6)], "each is one colour, its number"
+
+
+def test_the_size_to_crop_from_is_that_of_a_frame_that_can_be_read(tmp_path):
+    write_dataset(tmp_path, "clips", "train", list(range(4)), samples.make, num_shards=1, progress=False)
+    source = open_split(tmp_path, "train")
+    offset = int(source.indices[0].frame_offsets[0])
+    with open(source.paths[0], "r+b") as file:
+        file.seek(offset + 20)
+        file.write(b"\xff\x00")
+    batch = next(open_pairs(open_split(tmp_path, "train"), batch_size=4, augmentation="taichi", on_corrupt="skip"))
+    assert batch["source"].shape == (4, 16, 16, 3)
 
 
 def test_every_epoch_is_another_permutation(source):

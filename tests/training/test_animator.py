@@ -8,7 +8,7 @@ import pytest
 from leo_jax import api
 from leo_jax.models.animator import Animator
 from leo_jax.models.apply import apply
-from leo_jax.ops import colour
+from leo_jax.ops import colour, crop
 from leo_jax.training.animator import frames_of, make_evaluation, to_float
 from tests.tiny_model import random_params
 
@@ -59,10 +59,16 @@ def test_without_a_region_whole_frames_are_measured_and_the_running_mean_if_ther
     assert make_evaluation(ANIMATOR, source, driving)(state, ()) == pytest.approx(whole, rel=1e-5)
 
 
-def test_colours_of_both_frames_change_as_the_batch_says(pairs):
+def test_both_frames_are_cropped_and_recoloured_as_the_batch_says(pairs):
     batch = {"source": jnp.asarray(pairs[0]), "driving": jnp.asarray(pairs[1])}
     amounts = jax.random.uniform(jax.random.key(1), (5, 4), minval=-0.1, maxval=0.1)
-    for got, coloured, name in zip(frames_of(batch), frames_of({**batch, "colour": amounts}), batch, strict=True):
-        np.testing.assert_array_equal(got, to_float(batch[name]))
-        np.testing.assert_array_equal(coloured, colour.change(got, amounts))
-        assert np.abs(coloured - got).mean() > 0.02
+    squares = jnp.asarray([[i, 4 - i, ANIMATOR.size - 4] for i in range(5)], jnp.float32)
+    size = ANIMATOR.size
+    plain = frames_of(batch, size)
+    coloured = frames_of({**batch, "colour": amounts}, size)
+    both = frames_of({**batch, "colour": amounts, "square": squares}, size)
+    for i, name in enumerate(batch):
+        np.testing.assert_array_equal(plain[i], to_float(batch[name]))
+        np.testing.assert_array_equal(coloured[i], colour.change(plain[i], amounts))
+        np.testing.assert_array_equal(both[i], colour.change(crop.resized(plain[i], squares, size), amounts))
+        assert np.abs(coloured[i] - plain[i]).mean() > 0.02 and np.abs(both[i] - coloured[i]).mean() > 0.02
