@@ -3,7 +3,7 @@
 Paper: none, the puppets are ours. They are drawn on the first run, into data.dir.
 Command: python -m leo_jax.main --config=configs/puppets.py --workdir=runs/puppets
          python -m leo_jax.main --config=configs/puppets.py:full --workdir=runs/puppets-full
-Cost: all stages 27 minutes on two cores on a slow day, 8 of them the animator's, when the denoisers took a third more steps;
+Cost: all stages 22 minutes on two cores, 8 of them the animator's (on a slow day 27, when the denoisers took a third more steps);
 full: 0.72 seconds a step of the animator on one core.
 Expected: heldout/moving_ratio 0.75 to 0.90, full 0.49, of the animator: L1 in the moving region over that of copying the source,
 held-out people, driving frame from source; below 1 it moves them. The first two are of one seed on two machines, whose

@@ -11,7 +11,7 @@ from leo_jax.data import pipeline
 from leo_jax.data.source import open_split
 
 # Measured, one core, 256 px, real video, with Taichi's augmentation (docs/data.md); a JPEG frame of it.
-FRAMES_PER_CORE, FRAME_BYTES = 840.0, 24_000.0
+FRAMES_PER_CORE, FRAME_BYTES = 1450.0, 24_000.0
 SAMPLE = 256  # frames measured
 
 
