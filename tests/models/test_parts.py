@@ -1,5 +1,7 @@
 """Properties of the animator's parts that no golden value states."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,13 +53,16 @@ def test_own_code_changes_nothing_in_relative_mode():
 
 def test_one_source_serves_a_batch_of_codes():
     animator, variables, images = small(32)
-    decode = jax.jit(lambda z, f: animator.apply(variables, z, f, method="decode").image)
-    style, features = animator.apply(variables, images[:1], method="encode")
+    encode, motion, decode = (
+        jax.jit(functools.partial(animator.apply, variables, method=method))
+        for method in ("encode", "motion", "decode")
+    )
+    style, features = encode(images[:1])
     codes = jax.random.normal(jax.random.key(3), (3, 4)) * 5
-    latents = style + animator.apply(variables, codes, method="motion")
-    together = decode(latents, features)
+    latents = style + motion(codes)
+    together = decode(latents, features).image
     for i in range(3):
-        np.testing.assert_allclose(decode(latents[i : i + 1], features)[0], together[i], rtol=2e-4, atol=2e-4)
+        np.testing.assert_allclose(decode(latents[i : i + 1], features).image[0], together[i], rtol=2e-4, atol=2e-4)
 
 
 def test_minibatch_deviation_follows_the_group_rule():
@@ -81,5 +86,5 @@ def test_discriminator_gives_one_float32_logit_an_image():
     discriminator = Discriminator(16, 1 / 32, jnp.bfloat16)
     images = jnp.zeros((4, 16, 16, 3), jnp.float32)
     variables = jax.jit(discriminator.init)(jax.random.key(0), images)
-    logits = discriminator.apply(variables, images)
+    logits = jax.jit(discriminator.apply)(variables, images)
     assert logits.shape == (4,) and logits.dtype == jnp.float32
