@@ -25,6 +25,7 @@ PEER_DIED = 76  # the exit code of processes that end because another one died, 
 PULSE = 1.0  # seconds between signs of life
 LINGER = 2 * PULSE  # that a process stays after an error of its own, for the first one to hear of it
 FAREWELL = 5 * PULSE  # that the first one then stays, for the others to hear why they end: JAX ends them with it
+PARTING = 300 * PULSE  # that the first one waits at its end for others that still work
 STILL = 5 * PULSE  # between two looks at the others, from which on this process itself stood still
 _ALIVE, _NEWS, _STOP, _MEETING = "leo/alive/", "leo/news", "leo/stop/", "leo/meeting/"
 _WEEK = 7 * 24 * 3600 * 1000  # milliseconds that one process may work while the others wait
@@ -109,7 +110,8 @@ class Peers:
         self.index, self.count, self.patience = index, count, patience
         self._store = store
         self._own: dict[str, Any] = {**_SILENT, "host": f"{socket.gethostname()}, pid {os.getpid()}"}
-        self._told, self._closing = threading.Event(), threading.Event()
+        self._told, self._closing, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._left = threading.Event()  # in the first process: all others have ended
         self._alone = False
         self._heard = self._looked = time.monotonic()  # when the store answered, and when the others were looked at
         self._changed = dict.fromkeys(
@@ -127,9 +129,10 @@ class Peers:
             signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._note)
-        threading.Thread(target=self._watch, daemon=True, name="peers").start()
+        self._watching = threading.Thread(target=self._watch, daemon=True, name="peers")
+        self._watching.start()
         threading.Thread(target=self._guard, daemon=True, name="peers' guard").start()
-        atexit.register(self.close)
+        atexit.register(self.part)  # before JAX's own, which was registered when it was imported
         return self
 
     def told(self) -> bool:
@@ -206,6 +209,20 @@ class Peers:
             with contextlib.suppress(Exception):
                 self._say()
 
+    def part(self) -> None:
+        """Ends the watch, at the end of the process: Python aborts if it ends while a thread is in a call of the store.
+
+        The others hear through the first process, so that it watches on until they have ended or give no sign of life.
+        """
+        self.close()
+        end = time.monotonic() + PARTING
+        while self.index == 0 and self._watching.is_alive() and time.monotonic() < end and not self._left.wait(PULSE):
+            pass
+        self._over.set()
+        with contextlib.suppress(BlockingIOError):  # full of signals, which wake it as well
+            self._writing.send(b"\0")
+        self._watching.join(self.patience)
+
     def __enter__(self) -> "Peers":
         return self
 
@@ -241,6 +258,8 @@ class Peers:
         while True:
             if select.select([self._reading], [], [], PULSE)[0]:
                 numbers = self._reading.recv(64)
+                if self._over.is_set():
+                    return
                 if {signal.SIGTERM, signal.SIGINT} & set(numbers):
                     self._own["told"] = True
                     self._told.set()
@@ -283,7 +302,10 @@ class Peers:
             alive[i], self._waits[i] = said, said["input_wait"]
             if self._changed[i][0] != said["pulse"]:
                 self._changed[i] = said["pulse"], now
-        news = news_of(alive, {i: now - seen for i, (_, seen) in self._changed.items()}, self.count, self.patience)
+        silent = {i: now - seen for i, (_, seen) in self._changed.items()}
+        news = news_of(alive, silent, self.count, self.patience)
+        if all(i == 0 or a["ended"] or a["failed"] or silent[i] > self.patience for i, a in alive.items()):
+            self._left.set()
         self._store.key_value_set(_NEWS, json.dumps(news), allow_overwrite=True)
         return news
 

@@ -194,6 +194,9 @@ def watched(monkeypatch):
     yield both, ends
     for peer in both:
         peer.close()
+    for peer in both:
+        peer.part()
+        assert not peer._watching.is_alive(), "a watch that outlives its process's end may abort it"
 
 
 def within(seconds, true):
@@ -243,6 +246,27 @@ def test_one_that_said_goodbye_ends_nobody(watched):
     other._say = lambda: None
     time.sleep(2.5)
     assert not ends
+
+
+def test_the_first_watches_until_the_others_have_ended(watched):
+    (first, other), ends = watched
+    parting = threading.Thread(target=first.part)
+    parting.start()
+    time.sleep(0.5)
+    other._writing.send(bytes([peers.signal.SIGTERM]))
+    within(60, other.told)
+    assert parting.is_alive() and first._watching.is_alive(), "it left while the other worked"
+    other.close()
+    within(60, lambda: not parting.is_alive())
+    assert not first._watching.is_alive() and not ends
+
+
+def test_the_first_does_not_wait_for_one_that_has_died(watched):
+    (first, other), _ = watched
+    other._say = lambda: None
+    parting = threading.Thread(target=first.part)
+    parting.start()
+    within(60, lambda: not parting.is_alive())
 
 
 def test_a_store_that_does_not_answer_ends_the_others(watched):
