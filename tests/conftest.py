@@ -32,3 +32,8 @@ def optimised():
         patch.setenv(UNOPTIMISED, "0")
         yield
     jax.config.update(UNOPTIMISED.lower(), before)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests come first: at the end one of the processes that share the suite would work for minutes on them alone."""
+    items.sort(key=lambda item: item.path.name != "test_devices.py")
