@@ -59,9 +59,6 @@ def test_nothing_is_set_beside_an_accelerator():
     assert run(code) == ["None"]
 
 
-@pytest.mark.skipif(
-    importlib.metadata.version("jaxlib") not in cpu.KNOWING, reason="this jaxlib may not know the option"
-)
 def test_xla_knows_the_option_and_computes_alike():
     code = (
         "from leo_jax import cpu; cpu.ACCELERATORS = (); cpu.pages_help = lambda *_: False; cpu.restart(); "
@@ -71,5 +68,8 @@ def test_xla_knows_the_option_and_computes_alike():
         "print(f.lower(x, k).compile().as_text().count('ynn'), *(float(jnp.sum(jnp.abs(y))) for y in f(x, k)))"
     )
     (ours, *totals), (theirs, *expected) = (run(c)[0].split() for c in (code, code.replace("cpu.restart(); ", "")))
-    assert ours == "0" and int(theirs) > 0
+    if importlib.metadata.version("jaxlib") in cpu.KNOWING:
+        assert ours == "0" and int(theirs) > 0
+    else:
+        assert ours == theirs, "set for a jaxlib that may not know it"
     assert [float(t) for t in totals] == pytest.approx([float(t) for t in expected], rel=1e-5)

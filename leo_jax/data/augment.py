@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from leo_jax.data import records
+
 cv2.setNumThreads(0)  # the pipeline's own threads fill the cores
 
 CHANGES = ("brightness", "contrast", "saturation", "hue")  # the amounts that `ops.colour.change` takes, in its order
@@ -64,6 +66,14 @@ def square(augmentation: Augmentation, drawn: Draw, stored: int) -> tuple[int, i
 def flip(image: UInt8[np.ndarray, "h w 3"]) -> None:
     """Mirrors a frame left to right where it lies."""
     cv2.flip(image, 1, dst=image)
+
+
+def decode(encoded: bytes, out: UInt8[np.ndarray, "s s 3"]) -> None:
+    """Decodes a stored frame into `out`: straight into its memory if it has that size, else as `resize` does it."""
+    image = records.decode_frame(encoded, out)
+    there = np.may_share_memory(image, out)
+    if not (there and image.shape == out.shape):
+        resize(image.copy() if there else image, out)
 
 
 def resize(image: UInt8[np.ndarray, "h w 3"], out: UInt8[np.ndarray, "s s 3"]) -> None:

@@ -142,7 +142,7 @@ class Single:
 
 
 def _picture(videos: TFRecordSource, n: int, out: np.ndarray) -> None:
-    augment.resize(records.decode_frame(videos.frame(*videos.place(n))), out)
+    augment.decode(videos.frame(*videos.place(n)), out)
 
 
 def _check_same_frames(videos: TFRecordSource, source: TFRecordSource) -> None:

@@ -41,7 +41,7 @@ def pairs(records_of_split: TFRecordSource, *, number: int, size: int, seed: int
         rng = np.random.Generator(np.random.Philox(key=[seed, pair]))
         s, d = rng.choice(len(record.frames), size=2, replace=False)
         for frames, t in ((sources, s), (drivings, d)):
-            frames.append(_resized(records.decode_frame(record.frames[t]), size))
+            frames.append(_decoded(record.frames[t], size))
         if "silhouette" in record.extras:
             silhouette = unpack_silhouette(record.extras["silhouette"], record.height, record.width)
             region = (silhouette[s] | silhouette[d]).astype(np.uint8)
@@ -50,7 +50,7 @@ def pairs(records_of_split: TFRecordSource, *, number: int, size: int, seed: int
     return HeldOut(np.stack(sources), np.stack(drivings), moving)
 
 
-def _resized(frame: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
+def _decoded(frame: bytes, size: int) -> UInt8[np.ndarray, "s s 3"]:
     out = np.empty((size, size, 3), np.uint8)
-    augment.resize(frame, out)
+    augment.decode(frame, out)
     return out

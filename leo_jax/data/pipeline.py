@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from numpy.typing import DTypeLike
 
 from leo_jax import processes
@@ -99,21 +99,13 @@ class Pair:
         s, d = choose_pair(int(self.source.frame_counts[i]), self.stride, *dice[:3].tolist())
         drawn = augment.draw(self.augmentation, dice[3:])
         for name, t in (("source", s), ("driving", d)):
-            _decode(self.source.frame(i, t), out[name])
+            augment.decode(self.source.frame(i, t), out[name])
             if drawn.flip:
                 augment.flip(out[name])
         if COLOUR in out:
             out[COLOUR][:] = drawn.amounts
         if SQUARE in out:
             out[SQUARE][:] = augment.square(self.augmentation, drawn, self.side)
-
-
-def _decode(encoded: bytes, out: UInt8[np.ndarray, "s s 3"]) -> None:
-    """Decodes a frame into `out`: straight into its memory if it has that size."""
-    image = records.decode_frame(encoded, out)
-    there = np.may_share_memory(image, out)
-    if not (there and image.shape == out.shape):
-        augment.resize(image.copy() if there else image, out)
 
 
 def _stored_side(source: TFRecordSource) -> int:

@@ -114,7 +114,7 @@ def encode_frame(image: UInt8[np.ndarray, "h w 3"], lossless: bool = False) -> b
 def decode_frame(encoded: bytes, memory: UInt8[np.ndarray, "h0 w0 3"] | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """JPEG or PNG to RGB uint8. Raises ValueError when the bytes are neither, or are cut short.
 
-    `memory`, an earlier result that is needed no more, is written over if the frame fits into it.
+    `memory`, whose content is needed no more, is written over if the frame is a JPEG that fits into it.
     """
     if encoded.startswith(_PNG_MAGIC):
         image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from leo_jax import api
-from leo_jax.data import augment, manifest, records
+from leo_jax.data import augment, manifest
 from leo_jax.data.source import open_split
 from leo_jax.experiment.marks import Stage, result_of
 from leo_jax.experiment.settings import ConfigError, alone, check_data, check_steps, code_data, say
@@ -38,7 +38,7 @@ def first_images(config: ConfigDict) -> UInt8[np.ndarray, "n h w 3"]:
     size, number = config.model.size, config.sample.num
     images = np.empty((number, size, size, 3), np.uint8)
     for i, out in zip(np.linspace(0, len(videos), number, endpoint=False).astype(int), images, strict=True):
-        augment.resize(records.decode_frame(videos.frame(i, 0)), out)
+        augment.decode(videos.frame(i, 0), out)
     return images
 
 

@@ -78,8 +78,7 @@ def check_data(config: ConfigDict) -> None:
         raise ConfigError(
             f"data.dir = {data.dir!r} is no prepared data set: make one with `leo prepare --videos DIR --out "
             f"{data.dir or 'OUT'} --size {stored_size(config)} --name {data.name or 'NAME'}` (docs/data.md has the whole "
-            "commands), or pass "
-            "--config.data.dir=…"
+            "commands), or pass --config.data.dir=…"
         )
     if data.stride < 1:
         raise ConfigError(f"data.stride = {data.stride}: at least 1")

@@ -95,7 +95,7 @@ class Encoder:
     def _decode(self, group: list[bytes]) -> UInt8[np.ndarray, "k h w 3"]:
         images = np.empty((len(group), self.size, self.size, 3), np.uint8)
         for frame, out in zip(group, images, strict=True):
-            augment.resize(records.decode_frame(frame), out)
+            augment.decode(frame, out)
         return images
 
 
