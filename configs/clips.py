@@ -7,8 +7,8 @@ Cost: the animator 0.4 s a step on one core; the denoisers' was not measured. Th
       (docs/training.md, "Small denoisers").
 Expected: with a test split, heldout/ratio is the L1 over that of copying the source. Four public clips of people (1951 frames;
           the last fifth of each held out): 0.77 after 1500 steps, 0.73 after 4500 (--config.animator.steps=4500
-          --config.animator.falloff=1500), from an earlier model of the puppets; 0.72 after 2500 (falloff=800) from the shipped
-          one. What the denoisers make of them: docs/evaluation.md, "Motion without pixels".
+          --config.animator.falloff=1500), from one model of the puppets, 0.72 after 2500 (falloff=800) from a later one; both
+          are earlier than the shipped one. What the denoisers make of them: docs/evaluation.md, "Motion without pixels".
 """
 
 from ml_collections import ConfigDict
