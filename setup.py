@@ -50,7 +50,7 @@ setuptools.setup(
         "ml-collections>=1.1",
         "numpy>=2.1",
         "opencv-python-headless>=4.11",
-        "optax>=0.2.6",
+        "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",
         "pillow>=11.2",
         "protobuf>=5.29",

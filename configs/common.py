@@ -92,6 +92,7 @@ def get_config() -> ConfigDict:
     animator.beta1 = 0.0  # Adam's, of both networks
     animator.beta2 = 0.99  # likewise, to the power 4/5 and 16/17
     animator.eps = 1e-8  # likewise
+    animator.optimiser = "adam"  # or "muon" (ours): kernels follow orthogonal updates, the rest Adam's
     animator.perceptual = "vgg19"  # or "pyramid_l1" (ours), which needs no weights
     animator.vgg19 = ""  # file that `leo convert vgg19` wrote; needed when perceptual = "vgg19"
     animator.perceptual_weight = 10.0  # of each VGG layer at each scale, or of the pyramid

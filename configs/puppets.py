@@ -49,13 +49,15 @@ def get_config(variant: str = "quick") -> ConfigDict:
     if variant == "full":
         config.model.size = 64
         config.model.width = 0.125
-        config.data.dir = "data/puppets-full"
+        config.data.dir = "data/puppets-64"
         config.animator.steps = 20_000
         config.animator.falloff = 3000
+        config.animator.motion_emphasis = 12.0  # limbs are few pixels
+        config.animator.optimiser = "muon"
         config.animator.picture_every = 1000
         config.animator.checkpoint_every = 1000
-        config.puppets.update({"num_train": 3000, "num_test": 128, "size": 64, "frames": 24, "preset": "full"})
-        config.code_puppets.update({"num_train": 600, "num_test": 64, "size": 64, "frames": 160, "preset": "full"})
+        config.puppets.update({"num_train": 3000, "num_test": 128, "size": 64, "frames": 24})
+        config.code_puppets.update({"num_train": 600, "num_test": 64, "size": 64, "frames": 160})
         larger_denoisers(config)
     return config
 

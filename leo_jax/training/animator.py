@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from leo_jax import losses
 from leo_jax.data.pipeline import COLOUR, SQUARE
@@ -26,17 +26,56 @@ from leo_jax.training.updates import check_falloff, falling, running_mean, updat
 Batch = Mapping[str, Array]
 
 
+OPTIMISERS = ("adam", "muon")
+MUON_RMS = 0.3  # of a matrix's entries, times the rate, in an update of Muon: about what Adam's are
+NARROW = 16  # matrices with fewer rows or columns are Adam's: those from and to three channels
+
+
 def optimiser(
-    learning_rate: float, ratio: float, beta1: float = 0.0, beta2: float = 0.99, eps: float = 1e-8
+    learning_rate: float,
+    ratio: float,
+    beta1: float = 0.0,
+    beta2: float = 0.99,
+    eps: float = 1e-8,
+    *,
+    kind: str = "adam",
 ) -> optax.GradientTransformation:
-    """Adam rescaled as StyleGAN2's lazy regularisation does: rate·ratio, betas (beta1^ratio, beta2^ratio)."""
-    adam = optax.adam(learning_rate * ratio, b1=beta1**ratio, b2=beta2**ratio, eps=eps)
+    """Adam rescaled as StyleGAN2's lazy regularisation does: rate·ratio, betas (beta1^ratio, beta2^ratio).
+
+    With `kind` 'muon' (ours) that is, with Nesterov's momentum, for vectors, the motion directions and narrow matrices;
+    kernels, as matrices from all they read to a channel, follow the momentum of their gradient (0.95, Nesterov's) made
+    orthogonal: all of its directions are learnt at one pace, also those that few pixels ask for.
+    """
+    rate, betas = learning_rate * ratio, (beta1**ratio, beta2**ratio)
+    rule = optax.adam(rate, *betas, eps=eps)
+    if kind == "muon":
+        adam = {"adam_b1": betas[0], "adam_b2": betas[1]}
+        rule = optax.contrib.muon(
+            rate, eps=eps, muon_weight_dimension_numbers=_matrices, consistent_rms=MUON_RMS, **adam
+        )
 
     def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the integer count
-            return adam.update(gradients, state, params)
+            return rule.update(gradients, state, params)
 
-    return optax.GradientTransformation(adam.init, update)
+    return optax.GradientTransformation(rule.init, update)
+
+
+def _matrices(params: PyTree) -> PyTree:
+    """For each array how Muon reads it as a matrix, None for what is Adam's."""
+
+    def dimensions(path: Any, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        inputs = tuple(range(array.ndim - 1))
+        rows = np.prod([array.shape[axis] for axis in inputs], dtype=int)
+        kernel = getattr(path[-1], "key", None) == "kernel" and min(rows, array.shape[-1]) >= NARROW
+        return optax.contrib.MuonDimensionNumbers(inputs, array.ndim - 1) if kernel else None
+
+    return jax.tree_util.tree_map_with_path(dimensions, params)
+
+
+def updates_made(state: Any) -> Int[Array, ""]:
+    """How many updates the state of `optimiser` has seen."""
+    return optax.tree_utils.tree_get_all_with_path(state, "count")[0][1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +88,7 @@ class Settings:
         beta1: of both; the original has 0.
         beta2: of both, before the rescaling.
         eps: of both.
+        optimiser: of both: 'adam', the original's, or 'muon' (ours), see `optimiser`.
         perceptual: 'vgg19', or ours for data without its weights: 'pyramid_l1'.
         perceptual_weight: of each VGG layer (10), or of the pyramid.
         motion_emphasis: of 'pyramid_l1' (ours): how much more a pixel counts that differs between source and driving frame.
@@ -65,6 +105,7 @@ class Settings:
     beta1: float = 0.0
     beta2: float = 0.99
     eps: float = 1e-8
+    optimiser: str = "adam"
     perceptual: str = "vgg19"
     perceptual_weight: float = 10.0
     motion_emphasis: float = 0.0
@@ -77,6 +118,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_falloff(self.falloff)
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"optimiser = {self.optimiser!r}: one of {', '.join(OPTIMISERS)}")
         if self.perceptual not in ("vgg19", "pyramid_l1"):
             raise ValueError(f"perceptual = {self.perceptual!r}: 'vgg19' or 'pyramid_l1'")
 
@@ -150,9 +193,13 @@ def make_task(
         )
     if (settings.adversarial_weight > 0) != (discriminator is not None):
         raise ValueError("a discriminator is needed exactly when adversarial_weight is above 0")
-    adam = {
-        "generator": optimiser(settings.generator_lr, 4 / 5, settings.beta1, settings.beta2, settings.eps),
-        "discriminator": optimiser(settings.discriminator_lr, 16 / 17, settings.beta1, settings.beta2, settings.eps),
+    betas = settings.beta1, settings.beta2
+    rules = {
+        name: optimiser(rate, ratio, *betas, settings.eps, kind=settings.optimiser)
+        for name, rate, ratio in (
+            ("generator", settings.generator_lr, 4 / 5),
+            ("discriminator", settings.discriminator_lr, 16 / 17),
+        )
     }
 
     def init(key: jax.Array) -> PyTree:
@@ -161,7 +208,7 @@ def make_task(
         params = {"generator": animator.init(keys[0], images, images)["params"]}
         if discriminator:
             params["discriminator"] = discriminator.init(keys[1], images)["params"]
-        state = {name: {"params": p, "optimiser": adam[name].init(p)} for name, p in params.items()}
+        state = {name: {"params": p, "optimiser": rules[name].init(p)} for name, p in params.items()}
         return state | ({"ema": jax.tree.map(jnp.copy, params["generator"])} if settings.ema_decay else {})
 
     def compute(params: PyTree, frozen: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
@@ -188,18 +235,18 @@ def make_task(
         return gradients, {"loss": loss, **metrics}
 
     def step(state: PyTree, frozen: PyTree, batch: Batch, key: jax.Array) -> tuple[PyTree, Metrics]:
-        params = {name: state[name]["params"] for name in adam if name in state}
+        params = {name: state[name]["params"] for name in rules if name in state}
         gradients, metrics = averaged(
             lambda part: compute(params, frozen, part),
             batch,
             settings.accumulate,
             block=BLOCK if discriminator else 1,
         )
-        count = optax.tree_utils.tree_get(state["generator"]["optimiser"], "count")
+        count = updates_made(state["generator"]["optimiser"])
         factor = falling(count, settings.steps, settings.falloff)
-        new = {name: _update(adam[name], state[name], gradients[name], factor) for name in gradients}
+        new = {name: _update(rules[name], state[name], gradients[name], factor) for name in gradients}
         if settings.ema_decay:
-            count = optax.tree_utils.tree_get(new["generator"]["optimiser"], "count")
+            count = updates_made(new["generator"]["optimiser"])
             new["ema"] = running_mean(state["ema"], new["generator"]["params"], settings.ema_decay, count)
         return new, metrics
 
@@ -214,8 +261,8 @@ def make_task(
     return Task("animator", init, step, frozen, make_picture(animator), evaluate, begin)
 
 
-def _update(adam: optax.GradientTransformation, state: PyTree, gradients: PyTree, factor: Float[Array, ""]) -> PyTree:
-    params, optimiser = updated(adam, gradients, state["optimiser"], state["params"], factor)
+def _update(rule: optax.GradientTransformation, state: PyTree, gradients: PyTree, factor: Float[Array, ""]) -> PyTree:
+    params, optimiser = updated(rule, gradients, state["optimiser"], state["params"], factor)
     return {"params": params, "optimiser": optimiser}
 
 
