@@ -4,7 +4,7 @@ Paper: none, the puppets are ours. They are drawn on the first run, into data.di
 Command: python -m leo_jax.main --config=configs/puppets.py --workdir=runs/puppets
          python -m leo_jax.main --config=configs/puppets.py:full --workdir=runs/puppets-full
 Cost: all stages 22 minutes on two cores, 8 of them the animator's (on a slow day 27, when the denoisers took a third more steps);
-full: 0.72 seconds a step of the animator on one core.
+full: 0.65 seconds a step of the animator on two cores.
 Expected: heldout/moving_ratio 0.75 to 0.90 of the animator: L1 in the moving region over that of copying the source, held-out
 people, driving frame from source; below 1 it moves them. The two figures are of one seed on two machines, whose products round
 differently: a short training goes other ways. Over the whole frame (heldout/ratio) 1.15 to 1.38: it blurs what stands still.
