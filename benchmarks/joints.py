@@ -27,7 +27,7 @@ from leo_jax.sampling.render import as_images
 
 FIRST = HELD_OUT + 6000  # people whom neither training nor its measurements see
 DIFFERENT = 0.3  # summed over colours in [-1, 1]: a pixel that looks different
-KINDS = tuple(dict.fromkeys(name.split("_")[-1] for name in JOINT_NAMES))  # left and right together
+KINDS = tuple(name.split("_")[-1] for name in JOINT_NAMES)  # of each joint, left and right together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +44,17 @@ class Drawn:
 
 def draw(model: Model, video: PuppetVideo) -> Drawn:
     codes = model.codes(video.frames)
-    fake = np.clip(model.render(video.frames[0], codes), -1, 1)
-    true = as_images(video.frames, model.size)
-    copy = np.broadcast_to(true[:1], true.shape)
+    fake, true = model.render(video.frames[0], codes), as_images(video.frames, model.size)
     apart = lambda a, b: np.abs(a - b).sum(-1)
+    error, copied = apart(fake, true), apart(true[:1], true)
     moving = video.silhouette | video.silhouette[:1]
     return Drawn(
         codes=codes,
         joints=video.joints * model.size,
-        arrived=video.silhouette & ~video.silhouette[:1] & (apart(true, copy) > DIFFERENT),
-        drawn=apart(fake, true) < apart(fake, copy),
-        error=float(apart(fake, true)[moving].sum()),
-        copied=float(apart(copy, true)[moving].sum()),
+        arrived=video.silhouette & ~video.silhouette[:1] & (copied > DIFFERENT),
+        drawn=error < apart(fake, true[:1]),
+        error=float(error[moving].sum()),
+        copied=float(copied[moving].sum()),
     )
 
 
@@ -74,11 +73,10 @@ def joints_of(videos: list[Drawn]) -> dict[str, tuple[float, float, int, float]]
         for frame, joint in np.argwhere(inside):
             place = frame, row[frame, joint], column[frame, joint]
             if video.arrived[place]:
-                hits[joint].append(video.drawn[place])
+                hits[KINDS[joint]].append(video.drawn[place])
     found = {}
-    for kind in KINDS:
-        same = [i for i, name in enumerate(JOINT_NAMES) if name.split("_")[-1] == kind]
-        seen = [hit for i in same for hit in hits[i]]
+    for kind in dict.fromkeys(KINDS):
+        same, seen = np.equal(KINDS, kind), hits[kind]
         found[kind] = (moves[same].mean(), missed[same].mean(), len(seen), np.mean(seen) if seen else np.nan)
     return found
 
@@ -92,7 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.models:
         model, videos = leo_jax.load(name), []
-        with progress_bar(args.people, f"{name}", "video") as bar:
+        with progress_bar(args.people, name, "video") as bar:
             for i in range(args.people):
                 puppet = render(0, FIRST + i, frames=args.frames, size=model.size, preset=args.preset)
                 videos.append(draw(model, puppet))

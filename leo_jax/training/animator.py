@@ -1,6 +1,8 @@
 """The adversarial task: stage 1 of LEO, LIA's training (SPEC §1)."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from leo_jax import losses
 from leo_jax.data.pipeline import COLOUR, SQUARE
@@ -21,10 +23,9 @@ from leo_jax.ops import colour, crop
 from leo_jax.training import pictures
 from leo_jax.training.accumulation import averaged
 from leo_jax.training.state import Metrics, PyTree, Task, spread, to_host, whole
-from leo_jax.training.updates import check_falloff, falling, running_mean, updated
+from leo_jax.training.updates import check_falloff, falling, promoting, running_mean, updated, updates_made
 
 Batch = Mapping[str, Array]
-
 
 OPTIMISERS = ("adam", "muon")
 MUON_RMS = 0.3  # of a matrix's entries, times the rate, in an update of Muon: about what Adam's are
@@ -47,18 +48,10 @@ def optimiser(
     orthogonal: all of its directions are learnt at one pace, also those that few pixels ask for.
     """
     rate, betas = learning_rate * ratio, (beta1**ratio, beta2**ratio)
-    rule = optax.adam(rate, *betas, eps=eps)
-    if kind == "muon":
-        adam = {"adam_b1": betas[0], "adam_b2": betas[1]}
-        rule = optax.contrib.muon(
-            rate, eps=eps, muon_weight_dimension_numbers=_matrices, consistent_rms=MUON_RMS, **adam
-        )
-
-    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the integer count
-            return rule.update(gradients, state, params)
-
-    return optax.GradientTransformation(rule.init, update)
+    if kind == "adam":
+        return promoting(optax.adam(rate, *betas, eps=eps))
+    muon = functools.partial(optax.contrib.muon, muon_weight_dimension_numbers=_matrices, consistent_rms=MUON_RMS)
+    return promoting(muon(rate, adam_b1=betas[0], adam_b2=betas[1], eps=eps))
 
 
 def _matrices(params: PyTree) -> PyTree:
@@ -66,16 +59,10 @@ def _matrices(params: PyTree) -> PyTree:
 
     def dimensions(path: Any, array: Any) -> optax.contrib.MuonDimensionNumbers | None:
         inputs = tuple(range(array.ndim - 1))
-        rows = np.prod([array.shape[axis] for axis in inputs], dtype=int)
-        kernel = getattr(path[-1], "key", None) == "kernel" and min(rows, array.shape[-1]) >= NARROW
+        kernel = path[-1].key == "kernel" and min(math.prod(array.shape[:-1]), array.shape[-1]) >= NARROW
         return optax.contrib.MuonDimensionNumbers(inputs, array.ndim - 1) if kernel else None
 
     return jax.tree_util.tree_map_with_path(dimensions, params)
-
-
-def updates_made(state: Any) -> Int[Array, ""]:
-    """How many updates the state of `optimiser` has seen."""
-    return optax.tree_utils.tree_get_all_with_path(state, "count")[0][1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,18 +16,22 @@ def adam(learning_rate: float, warmup: int = 0) -> optax.GradientTransformation:
     def rate(count: Int[Array, ""]) -> Array:
         return learning_rate * jnp.minimum(1.0, (count.astype(jnp.float32) + 1) / max(warmup, 1))
 
-    transformation = optax.adamw(rate, weight_decay=0.0)
+    return promoting(optax.adamw(rate, weight_decay=0.0))
+
+
+def promoting(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same transformation where types are not promoted by themselves: optax raises a float to the integer count."""
 
     def update(gradients: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
-        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the integer count
+        with jax.numpy_dtype_promotion("standard"):
             return transformation.update(gradients, state, params)
 
     return optax.GradientTransformation(transformation.init, update)
 
 
 def updates_made(state: Any) -> Int[Array, ""]:
-    """How many updates the state of `adam` has seen."""
-    return state[0].count
+    """How many updates an optimiser's state has seen: its first count, for where there are several they agree."""
+    return optax.tree_utils.tree_get_all_with_path(state, "count")[0][1]
 
 
 def updated(
