@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--long", type=int, default=32, help="long sequences")
     parser.add_argument("--long_frames", type=int, default=512)
-    parser.add_argument("--preset", default="full", help="of the puppets")
+    parser.add_argument("--preset", default="easy", help="of the puppets, as the animator knows them")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=pathlib.Path, help=".json of every number")

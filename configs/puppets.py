@@ -9,7 +9,8 @@ Expected: heldout/moving_ratio 0.75 to 0.90 of the animator: L1 in the moving re
 people, driving frame from source; below 1 it moves them. The two figures are of one seed on two machines, whose products round
 differently: a short training goes other ways. Over the whole frame (heldout/ratio) 1.15 to 1.38: it blurs what stands still.
 Full was not run from nothing as it is now: with Adam, on the preset "full" of the puppets, which is harder, 20,000 steps gave
-0.49 and 0.72, and 8,600 more 0.45 and 0.68 (leo_jax/assets/puppets/README.md).
+0.49 and 0.72, and 8,600 more 0.45 and 0.68; on its own people 8,500 steps of Muon from there 0.30 and 0.41: the model that comes
+with the package (leo_jax/assets/puppets/README.md).
 """
 
 from ml_collections import ConfigDict
