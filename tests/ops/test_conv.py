@@ -83,12 +83,21 @@ def test_value_and_gradients_are_xlas(name):
 
 @pytest.mark.parametrize("upsample", [False, True])
 def test_modulated_conv_equals_per_sample_kernels(upsample):
-    x, kernel, style = draw(2, 6, 6, 5), draw(3, 3, 5, 4, seed=1), draw(2, 5, seed=2)
-    got = conv.modulated_conv(x, kernel, style, upsample=upsample)
-    for i in range(2):
-        own = kernel * style[i][None, None, :, None]
-        own = own / jnp.sqrt(jnp.sum(own**2, axis=(0, 1, 2), keepdims=True) + 1e-8)
-        np.testing.assert_allclose(got[i : i + 1], (xla_up if upsample else xla_same)(x[i : i + 1], own), atol=1e-5)
+    """Its value, and its gradients with respect to map, kernel and style."""
+
+    def per_sample(x, kernel, style):
+        convolve = xla_up if upsample else xla_same
+        own = kernel[None] * style[:, None, None, :, None]
+        own = own / jnp.sqrt(jnp.sum(own**2, axis=(1, 2, 3), keepdims=True) + 1e-8)
+        return jnp.concatenate([convolve(x[i : i + 1], own[i]) for i in range(len(x))])
+
+    inputs = draw(2, 6, 6, 5), draw(3, 3, 5, 4, seed=1), draw(2, 5, seed=2)
+    got, pull = jax.vjp(lambda *inputs: conv.modulated_conv(*inputs, upsample=upsample), *inputs)
+    expected, pull_expected = jax.vjp(per_sample, *inputs)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    dy = draw(*got.shape, seed=3)
+    for ours, theirs in zip(pull(dy), pull_expected(dy), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "transposed" not in name and "uneven" not in name])
