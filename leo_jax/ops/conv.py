@@ -82,7 +82,7 @@ def modulated_conv(
 @jax.custom_vjp
 def _power(kernel: Float[Array, "p p i o"]) -> Float[Array, "i o"]:
     """Sum of the squared taps, one tap after the other: as a reduction XLA's CPU backend takes many times as long."""
-    return sum(jnp.square(tap) for tap in kernel.reshape(-1, *kernel.shape[2:]))
+    return functools.reduce(jnp.add, (jnp.square(tap) for tap in kernel.reshape(-1, *kernel.shape[2:])))
 
 
 _power.defvjp(lambda kernel: (_power(kernel), kernel), lambda kernel, dy: (2 * kernel * dy[None, None],))
