@@ -5,9 +5,10 @@ Command: python -m leo_jax.main --config=configs/puppets.py --workdir=runs/puppe
          python -m leo_jax.main --config=configs/puppets.py:full --workdir=runs/puppets-full
 Cost: all stages 15 minutes on two cores, 5 of them the animator's (on a slower machine 22, when it was trained by Adam);
 full: 0.65 seconds a step of the animator on two cores.
-Expected: heldout/moving_ratio 0.69 or 0.70 of the animator: L1 in the moving region over that of copying the source, held-out
-people, driving frame from source; below 1 it moves them. The two figures are of one seed on two machines, whose products round
-differently. Over the whole frame (heldout/ratio) 1.15 to 1.17: it blurs what stands still.
+Expected: heldout/moving_ratio 0.69 to 0.74 of the animator: L1 in the moving region over that of copying the source, held-out
+people, driving frame from source; below 1 it moves them. Three runs of one seed gave 0.69, 0.70 and 0.74, on two machines and
+with sums in another order: a short training goes other ways for less. Over the whole frame (heldout/ratio) 1.15 to 1.28: it
+blurs what stands still.
 Full was not run from nothing as it is now: with Adam, on the preset "full" of the puppets, which is harder, 20,000 steps gave
 0.49 and 0.72, and 8,600 more 0.45 and 0.68; on its own people 8,500 steps of Muon from there 0.30 and 0.41: the model that comes
 with the package (leo_jax/assets/puppets/README.md).
