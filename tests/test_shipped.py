@@ -1,5 +1,7 @@
 """The model that comes with the package does what its README says: it moves people it never saw."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("optimised")
 STRANGERS = range(HELD_OUT + 5000, HELD_OUT + 5012)  # neither trained on nor held out of the training
 
 
+@functools.cache
 def strangers(preset):
     return [render(0, i, frames=48, size=64, preset=preset) for i in STRANGERS]
 

@@ -81,7 +81,10 @@ def modulated_conv(
 
 @jax.custom_vjp
 def _power(kernel: Float[Array, "p p i o"]) -> Float[Array, "i o"]:
-    """Sum of the squared taps, one tap after the other: as a reduction XLA's CPU backend takes many times as long."""
+    """Sum of the squared taps, one tap after the other: as a reduction XLA's CPU backend takes many times as long.
+
+    Its gradient is that of the reduction, one product of the whole kernel; that of the taps would be put together from pieces.
+    """
     return functools.reduce(jnp.add, (jnp.square(tap) for tap in kernel.reshape(-1, *kernel.shape[2:])))
 
 
