@@ -12,9 +12,10 @@ on the way, pixels or standardised codes, in [-bound, bound], or as far out as t
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from leo_jax import diffusion, files, weights
+from leo_jax.models import few_rows
 from leo_jax.models.apply import apply
 from leo_jax.models.code_mlp import CodeMLP
 from leo_jax.models.unet import UNet
@@ -29,6 +31,7 @@ from leo_jax.models.unet import UNet
 UNFINISHED_FILE = "denoiser.json"  # what model.json will say, of a denoiser that is still in training
 PyTree = Any
 Batch = Mapping[str, Array]
+Network = Callable[..., Array]  # of x and t, and a condition if it takes one
 
 
 class Statistics(NamedTuple):
@@ -75,9 +78,9 @@ class Motion:
     bound: float = 0.0
     stage: ClassVar[str] = "motion"
 
-    def _predict(self, params: PyTree, start: Float[Array, "b 1 d"]) -> diffusion.Denoise:
+    def _predict(self, network: Network, start: Float[Array, "b 1 d"]) -> diffusion.Denoise:
         def predict(m: Array, t: Array) -> Array:
-            return apply(self.module, params, jnp.concatenate([start, start + m], 1), t)[:, 1:]
+            return network(jnp.concatenate([start, start + m], 1), t)[:, 1:]
 
         return predict
 
@@ -85,9 +88,9 @@ class Motion:
         """Mean squared error of the prediction over the noised positions."""
         codes = batch["codes"]
         if not self.lmc:
-            return _loss(self, lambda x, t: apply(self.module, params, x, t), codes, key)
+            return _loss(self, _network(self, params), codes, key)
         start = codes[:, :1]
-        return _loss(self, self._predict(params, start), codes[:, 1:] - start, key)
+        return _loss(self, self._predict(_network(self, params), start), codes[:, 1:] - start, key)
 
     def sample(
         self,
@@ -104,10 +107,10 @@ class Motion:
             raise ValueError(f"a motion model with lmc={self.lmc} takes {'a' if self.lmc else 'no'} start code")
         d = self.module.out_channels
         if start is None:
-            predict = lambda x, t: apply(self.module, params, x, t)
-            return _sample(self, predict, keys, (self.length, d), sampling)
+            return _sample(self, params, lambda network: network, keys, (self.length, d), sampling)
         start = start[:, None]
-        m = _sample(self, self._predict(params, start), keys, (self.length - 1, d), sampling, start)
+        predictor = lambda network: self._predict(network, start)
+        m = _sample(self, params, predictor, keys, (self.length - 1, d), sampling, start)
         return jnp.concatenate([start, start + m], 1)
 
 
@@ -125,14 +128,13 @@ class Start:
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
         """Mean squared error of the prediction."""
-        return _loss(self, lambda x, t: apply(self.module, params, x, t), batch["codes"], key)
+        return _loss(self, _network(self, params), batch["codes"], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, condition: None = None, sampling: Sampling = Sampling()
     ) -> Float[Array, "b d"]:
         """Start codes."""
-        predict = lambda x, t: apply(self.module, params, x, t)
-        return _sample(self, predict, keys, (self.code_dim,), sampling)
+        return _sample(self, params, lambda network: network, keys, (self.code_dim,), sampling)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,11 +153,11 @@ class Transition:
     bound: float = 0.0
     stage: ClassVar[str] = "transition"
 
-    def _predict(self, params: PyTree, ends: Float[Array, "b 2 d"]) -> diffusion.Denoise:
+    def _predict(self, network: Network, ends: Float[Array, "b 2 d"]) -> diffusion.Denoise:
         first, last = ends[:, :1], ends[:, 1:]
 
         def predict(r: Array, t: Array) -> Array:
-            return apply(self.module, params, jnp.concatenate([first, first + r, last], 1), t)[:, 1:-1]
+            return network(jnp.concatenate([first, first + r, last], 1), t)[:, 1:-1]
 
         return predict
 
@@ -163,14 +165,15 @@ class Transition:
         """Mean squared error of the prediction over the positions between the ends."""
         codes = batch["codes"]
         ends = jnp.stack([codes[:, 0], codes[:, -1]], 1)
-        return _loss(self, self._predict(params, ends), codes[:, 1:-1] - codes[:, :1], key)
+        return _loss(self, self._predict(_network(self, params), ends), codes[:, 1:-1] - codes[:, :1], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, ends: Float[Array, "b 2 d"], sampling: Sampling = Sampling()
     ) -> Float[Array, "b n d"]:
         """Codes from ends[:, 0] to ends[:, 1], both included."""
         shape = (self.length - 2, self.module.out_channels)
-        r = _sample(self, self._predict(params, ends), keys, shape, sampling, ends[:, :1])
+        predictor = lambda network: self._predict(network, ends)
+        r = _sample(self, params, predictor, keys, shape, sampling, ends[:, :1])
         return jnp.concatenate([ends[:, :1], ends[:, :1] + r, ends[:, 1:]], 1)
 
 
@@ -186,18 +189,19 @@ class FirstFrame:
     bound: float = 0.0
     stage: ClassVar[str] = "first_frame"
 
-    def _predict(self, params: PyTree, codes: Float[Array, "b d"]) -> diffusion.Denoise:
-        return lambda x, t: apply(self.module, params, x, t, codes)
+    def _predict(self, network: Network, codes: Float[Array, "b d"]) -> diffusion.Denoise:
+        return lambda x, t: network(x, t, codes)
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
         """Mean squared error of the prediction over pixels and colours."""
-        return _loss(self, self._predict(params, batch["codes"]), batch["images"], key)
+        return _loss(self, self._predict(_network(self, params), batch["codes"]), batch["images"], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, codes: Float[Array, "b d"], sampling: Sampling = Sampling()
     ) -> Float[Array, "b h w 3"]:
         """First frames, about [-1, 1], not clipped."""
-        return _sample(self, self._predict(params, codes), keys, (self.size, self.size, 3), sampling)
+        predictor = lambda network: self._predict(network, codes)
+        return _sample(self, params, predictor, keys, (self.size, self.size, 3), sampling)
 
 
 Denoiser = Motion | Start | Transition | FirstFrame
@@ -249,6 +253,10 @@ def inputs_of(denoiser: Denoiser) -> tuple[jax.ShapeDtypeStruct, ...]:
     return shape(1, denoiser.length, denoiser.module.out_channels), t
 
 
+def _network(denoiser: Denoiser, params: PyTree) -> Network:
+    return functools.partial(apply, denoiser.module, params)
+
+
 def _loss(denoiser: Denoiser, predict: diffusion.Denoise, x0: Array, key: jax.Array) -> Float[Array, " b"]:
     schedule = diffusion.make_schedule(denoiser.schedule)
     t, noise = diffusion.draw(schedule, key, x0.shape)
@@ -259,7 +267,8 @@ def _loss(denoiser: Denoiser, predict: diffusion.Denoise, x0: Array, key: jax.Ar
 
 def _sample(
     denoiser: Denoiser,
-    predict: diffusion.Denoise,
+    params: PyTree,
+    predictor: Callable[[Network], diffusion.Denoise],
     keys: diffusion.Keys,
     shape: tuple[int, ...],
     sampling: Sampling,
@@ -269,11 +278,25 @@ def _sample(
     eta = denoiser.eta if sampling.eta is None else sampling.eta
     bound = denoiser.bound if sampling.bound is None else sampling.bound
     schedule = diffusion.make_schedule(denoiser.schedule)
-    denoise = diffusion.by_velocity(schedule, predict) if denoiser.prediction == "velocity" else predict
     clip = _within(bound, origin) if bound else None
-    return diffusion.sample(
-        schedule, denoise, keys, shape, steps=sampling.steps, sampler=sampling.sampler, eta=eta, clip=clip
-    )
+
+    def walk(network: Network) -> Array:
+        predict = predictor(network)
+        denoise = diffusion.by_velocity(schedule, predict) if denoiser.prediction == "velocity" else predict
+        return diffusion.sample(
+            schedule, denoise, keys, shape, steps=sampling.steps, sampler=sampling.sampler, eta=eta, clip=clip
+        )
+
+    def plain(params: PyTree) -> Array:
+        return walk(_network(denoiser, params))
+
+    def prepared(params: PyTree) -> Array:
+        timesteps = diffusion.respace(schedule, sampling.steps).timesteps
+        return walk(few_rows.network(denoiser.module, params, timesteps))
+
+    if not few_rows.serves(denoiser.module, keys.shape[0] * shape[0]):
+        return plain(params)
+    return jax.lax.platform_dependent(params, cpu=prepared, default=plain)
 
 
 def _within(bound: float, origin: Float[Array, "b 1 d"] | None) -> diffusion.Clip:
