@@ -280,6 +280,8 @@ def _sample(
     schedule = diffusion.make_schedule(denoiser.schedule)
     clip = _within(bound, origin) if bound else None
 
+    module = denoiser.module
+
     def walk(network: Network) -> Array:
         predict = predictor(network)
         denoise = diffusion.by_velocity(schedule, predict) if denoiser.prediction == "velocity" else predict
@@ -290,12 +292,10 @@ def _sample(
     def plain(params: PyTree) -> Array:
         return walk(_network(denoiser, params))
 
-    def prepared(params: PyTree) -> Array:
-        timesteps = diffusion.respace(schedule, sampling.steps).timesteps
-        return walk(few_rows.network(denoiser.module, params, timesteps))
-
-    if not few_rows.serves(denoiser.module, keys.shape[0] * shape[0]):
+    if not (isinstance(module, UNet) and few_rows.serves(module, keys.shape[0] * shape[0])):
         return plain(params)
+    timesteps = diffusion.respace(schedule, sampling.steps).timesteps
+    prepared = lambda params: walk(few_rows.network(module, params, timesteps))
     return jax.lax.platform_dependent(params, cpu=prepared, default=plain)
 
 

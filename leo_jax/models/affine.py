@@ -39,8 +39,8 @@ class Linear(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", ZEROS, (self.features,))
         x = x.astype(self.dtype)
-        if (pieces := self.get_variable(COLUMNS, "kernel")) is not None:
-            return affine.add_bias(multiply_columns(x, pieces), bias)
+        if self.has_variable(COLUMNS, "kernel"):
+            return affine.add_bias(multiply_columns(x, self.get_variable(COLUMNS, "kernel")), bias)
         return affine.add_bias(affine.linear(x, kernel), bias)
 
 
@@ -58,8 +58,9 @@ class Conv3(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (*(3,) * (x.ndim - 2), x.shape[-1], self.features))
         bias = self.param("bias", ZEROS, (self.features,))
         x = x.astype(self.dtype)
-        if (pieces := self.get_variable(COLUMNS, "kernel")) is not None:
-            return affine.add_bias(multiply_columns(_taps(x, self.stride), pieces), bias)
+        if self.has_variable(COLUMNS, "kernel"):
+            rows = _taps(x, self.stride)
+            return affine.add_bias(multiply_columns(rows, self.get_variable(COLUMNS, "kernel")), bias)
         y = _convolve(x, kernel, self.stride) if x.dtype == jnp.float32 else conv_xla.conv(x, kernel, self.stride, 1)
         return affine.add_bias(y, bias)
 
@@ -81,7 +82,7 @@ def _convolve(x: Array, kernel: Array, stride: int) -> Array:
     return jax.lax.platform_dependent(x, kernel, cpu=multiply, default=convolve)
 
 
-def _taps(x: Float[Array, "b t c"], stride: int) -> Float[Array, "b t2 3c"]:
+def _taps(x: Float[Array, "b t c"], stride: int) -> Float[Array, "b t2 3*c"]:
     """Each position of a convolution's output with the three of its input side by side; the stride divides the length."""
     length = x.shape[1] // stride
     x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))

@@ -17,23 +17,22 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array
 
-from leo_jax.models.affine import COLUMNS
+from leo_jax.models.affine import COLUMNS, FEW_ROWS
 from leo_jax.models.unet import EMBEDDED, UNet
 
 PyTree = Any
-ROWS = 64  # positions of all sequences together, up to which it is quicker
 BLOCK = 8  # rows of the steps' table that are looked at for one of them
 
 
-def serves(module: Any, rows: int) -> bool:
-    """Whether the network is one that `network` prepares, and quicker for that on sequences of `rows` positions together."""
+def serves(module: UNet, rows: int) -> bool:
+    """Whether `network` prepares this one, and it is quicker for that on sequences of `rows` positions together."""
     return (
-        isinstance(module, UNet)
+        type(module) is UNet  # another class may do something else
         and module.dims == 1
         and module.dtype == jnp.float32
         and module.condition_dim is None
         and module.num_classes is None
-        and rows <= ROWS
+        and rows <= FEW_ROWS
     )
 
 
@@ -43,8 +42,13 @@ def network(module: UNet, params: PyTree, timesteps: np.ndarray) -> Callable[[Ar
     Call it outside the loop over the steps: it does the work that is done once.
     """
     beside = {"params": params, COLUMNS: columns(params)}
-    row_of = _embeddings(module, params, timesteps)
-    return lambda x, t: module.apply({**beside, EMBEDDED: row_of(t[0])}, x, t)
+    row_of = embeddings(module, params, timesteps)
+
+    def run(x: Array, t: Array) -> Array:
+        y: Any = module.apply({**beside, EMBEDDED: row_of(t[0])}, x, t)
+        return y
+
+    return run
 
 
 def columns(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +63,7 @@ def columns(params: Mapping[str, Any]) -> dict[str, Any]:
     return traverse_util.unflatten_dict(cut)
 
 
-def _embeddings(module: UNet, params: PyTree, timesteps: np.ndarray) -> Callable[[Array], dict[str, Any]]:
+def embeddings(module: UNet, params: PyTree, timesteps: np.ndarray) -> Callable[[Array], dict[str, Any]]:
     """What each block makes of the embedding of a step, for all of `timesteps`; gives one step's, as ResBlock looks for it."""
     steps = jnp.asarray(timesteps, jnp.int32)
     x = jnp.zeros((len(timesteps), 2 ** (len(module.multipliers) - 1), module.out_channels))

@@ -80,8 +80,9 @@ class ResBlock(nn.Module):
         h = nn.silu(GroupNorm(self.groups, name="norm_in")(x))
         h = Conv3(self.features, dtype=self.dtype, name="conv_in")(h)
         size = self.features * (2 if self.scale_shift else 1)
-        e = self.get_variable(EMBEDDED, "embed_of_step")
-        if e is None:
+        if self.has_variable(EMBEDDED, "embed_of_step"):
+            e: Array = self.get_variable(EMBEDDED, "embed_of_step")
+        else:
             e = Linear(size, self.dtype, name="embed")(nn.silu(embedding))
         e = e.reshape(e.shape[0], *(1,) * dims, size)
         norm = GroupNorm(self.groups, name="norm_out")
