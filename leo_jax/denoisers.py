@@ -12,10 +12,9 @@ on the way, pixels or standardised codes, in [-bound, bound], or as far out as t
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -23,7 +22,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from leo_jax import diffusion, files, weights
-from leo_jax.models import few_rows
 from leo_jax.models.apply import apply
 from leo_jax.models.code_mlp import CodeMLP
 from leo_jax.models.unet import UNet
@@ -31,7 +29,6 @@ from leo_jax.models.unet import UNet
 UNFINISHED_FILE = "denoiser.json"  # what model.json will say, of a denoiser that is still in training
 PyTree = Any
 Batch = Mapping[str, Array]
-Network = Callable[..., Array]  # of x and t, and a condition if it takes one
 
 
 class Statistics(NamedTuple):
@@ -78,9 +75,9 @@ class Motion:
     bound: float = 0.0
     stage: ClassVar[str] = "motion"
 
-    def _predict(self, network: Network, start: Float[Array, "b 1 d"]) -> diffusion.Denoise:
+    def _predict(self, params: PyTree, start: Float[Array, "b 1 d"]) -> diffusion.Denoise:
         def predict(m: Array, t: Array) -> Array:
-            return network(jnp.concatenate([start, start + m], 1), t)[:, 1:]
+            return apply(self.module, params, jnp.concatenate([start, start + m], 1), t)[:, 1:]
 
         return predict
 
@@ -88,9 +85,9 @@ class Motion:
         """Mean squared error of the prediction over the noised positions."""
         codes = batch["codes"]
         if not self.lmc:
-            return _loss(self, _network(self, params), codes, key)
+            return _loss(self, lambda x, t: apply(self.module, params, x, t), codes, key)
         start = codes[:, :1]
-        return _loss(self, self._predict(_network(self, params), start), codes[:, 1:] - start, key)
+        return _loss(self, self._predict(params, start), codes[:, 1:] - start, key)
 
     def sample(
         self,
@@ -107,10 +104,10 @@ class Motion:
             raise ValueError(f"a motion model with lmc={self.lmc} takes {'a' if self.lmc else 'no'} start code")
         d = self.module.out_channels
         if start is None:
-            return _sample(self, params, lambda network: network, keys, (self.length, d), sampling)
+            predict = lambda x, t: apply(self.module, params, x, t)
+            return _sample(self, predict, keys, (self.length, d), sampling)
         start = start[:, None]
-        predictor = lambda network: self._predict(network, start)
-        m = _sample(self, params, predictor, keys, (self.length - 1, d), sampling, start)
+        m = _sample(self, self._predict(params, start), keys, (self.length - 1, d), sampling, start)
         return jnp.concatenate([start, start + m], 1)
 
 
@@ -128,13 +125,14 @@ class Start:
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
         """Mean squared error of the prediction."""
-        return _loss(self, _network(self, params), batch["codes"], key)
+        return _loss(self, lambda x, t: apply(self.module, params, x, t), batch["codes"], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, condition: None = None, sampling: Sampling = Sampling()
     ) -> Float[Array, "b d"]:
         """Start codes."""
-        return _sample(self, params, lambda network: network, keys, (self.code_dim,), sampling)
+        predict = lambda x, t: apply(self.module, params, x, t)
+        return _sample(self, predict, keys, (self.code_dim,), sampling)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,11 +151,11 @@ class Transition:
     bound: float = 0.0
     stage: ClassVar[str] = "transition"
 
-    def _predict(self, network: Network, ends: Float[Array, "b 2 d"]) -> diffusion.Denoise:
+    def _predict(self, params: PyTree, ends: Float[Array, "b 2 d"]) -> diffusion.Denoise:
         first, last = ends[:, :1], ends[:, 1:]
 
         def predict(r: Array, t: Array) -> Array:
-            return network(jnp.concatenate([first, first + r, last], 1), t)[:, 1:-1]
+            return apply(self.module, params, jnp.concatenate([first, first + r, last], 1), t)[:, 1:-1]
 
         return predict
 
@@ -165,15 +163,14 @@ class Transition:
         """Mean squared error of the prediction over the positions between the ends."""
         codes = batch["codes"]
         ends = jnp.stack([codes[:, 0], codes[:, -1]], 1)
-        return _loss(self, self._predict(_network(self, params), ends), codes[:, 1:-1] - codes[:, :1], key)
+        return _loss(self, self._predict(params, ends), codes[:, 1:-1] - codes[:, :1], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, ends: Float[Array, "b 2 d"], sampling: Sampling = Sampling()
     ) -> Float[Array, "b n d"]:
         """Codes from ends[:, 0] to ends[:, 1], both included."""
         shape = (self.length - 2, self.module.out_channels)
-        predictor = lambda network: self._predict(network, ends)
-        r = _sample(self, params, predictor, keys, shape, sampling, ends[:, :1])
+        r = _sample(self, self._predict(params, ends), keys, shape, sampling, ends[:, :1])
         return jnp.concatenate([ends[:, :1], ends[:, :1] + r, ends[:, 1:]], 1)
 
 
@@ -189,19 +186,18 @@ class FirstFrame:
     bound: float = 0.0
     stage: ClassVar[str] = "first_frame"
 
-    def _predict(self, network: Network, codes: Float[Array, "b d"]) -> diffusion.Denoise:
-        return lambda x, t: network(x, t, codes)
+    def _predict(self, params: PyTree, codes: Float[Array, "b d"]) -> diffusion.Denoise:
+        return lambda x, t: apply(self.module, params, x, t, codes)
 
     def loss(self, params: PyTree, batch: Batch, key: jax.Array) -> Float[Array, " b"]:
         """Mean squared error of the prediction over pixels and colours."""
-        return _loss(self, self._predict(_network(self, params), batch["codes"]), batch["images"], key)
+        return _loss(self, self._predict(params, batch["codes"]), batch["images"], key)
 
     def sample(
         self, params: PyTree, keys: diffusion.Keys, codes: Float[Array, "b d"], sampling: Sampling = Sampling()
     ) -> Float[Array, "b h w 3"]:
         """First frames, about [-1, 1], not clipped."""
-        predictor = lambda network: self._predict(network, codes)
-        return _sample(self, params, predictor, keys, (self.size, self.size, 3), sampling)
+        return _sample(self, self._predict(params, codes), keys, (self.size, self.size, 3), sampling)
 
 
 Denoiser = Motion | Start | Transition | FirstFrame
@@ -253,10 +249,6 @@ def inputs_of(denoiser: Denoiser) -> tuple[jax.ShapeDtypeStruct, ...]:
     return shape(1, denoiser.length, denoiser.module.out_channels), t
 
 
-def _network(denoiser: Denoiser, params: PyTree) -> Network:
-    return functools.partial(apply, denoiser.module, params)
-
-
 def _loss(denoiser: Denoiser, predict: diffusion.Denoise, x0: Array, key: jax.Array) -> Float[Array, " b"]:
     schedule = diffusion.make_schedule(denoiser.schedule)
     t, noise = diffusion.draw(schedule, key, x0.shape)
@@ -267,8 +259,7 @@ def _loss(denoiser: Denoiser, predict: diffusion.Denoise, x0: Array, key: jax.Ar
 
 def _sample(
     denoiser: Denoiser,
-    params: PyTree,
-    predictor: Callable[[Network], diffusion.Denoise],
+    predict: diffusion.Denoise,
     keys: diffusion.Keys,
     shape: tuple[int, ...],
     sampling: Sampling,
@@ -278,25 +269,11 @@ def _sample(
     eta = denoiser.eta if sampling.eta is None else sampling.eta
     bound = denoiser.bound if sampling.bound is None else sampling.bound
     schedule = diffusion.make_schedule(denoiser.schedule)
+    denoise = diffusion.by_velocity(schedule, predict) if denoiser.prediction == "velocity" else predict
     clip = _within(bound, origin) if bound else None
-
-    module = denoiser.module
-
-    def walk(network: Network) -> Array:
-        predict = predictor(network)
-        denoise = diffusion.by_velocity(schedule, predict) if denoiser.prediction == "velocity" else predict
-        return diffusion.sample(
-            schedule, denoise, keys, shape, steps=sampling.steps, sampler=sampling.sampler, eta=eta, clip=clip
-        )
-
-    def plain(params: PyTree) -> Array:
-        return walk(_network(denoiser, params))
-
-    if not (isinstance(module, UNet) and few_rows.serves(module, keys.shape[0] * shape[0])):
-        return plain(params)
-    timesteps = diffusion.respace(schedule, sampling.steps).timesteps
-    prepared = lambda params: walk(few_rows.network(module, params, timesteps))
-    return jax.lax.platform_dependent(params, cpu=prepared, default=plain)
+    return diffusion.sample(
+        schedule, denoise, keys, shape, steps=sampling.steps, sampler=sampling.sampler, eta=eta, clip=clip
+    )
 
 
 def _within(bound: float, origin: Float[Array, "b 1 d"] | None) -> diffusion.Clip:

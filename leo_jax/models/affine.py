@@ -4,7 +4,6 @@ Float32 is multiplied in full precision on every device, as the animator's.
 """
 
 import functools
-from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -22,8 +21,6 @@ ZEROS: Init = nn.initializers.zeros_init()
 # Positions of all sequences together, up to which a 1-D convolution is quicker on a CPU as a matrix product: CPU time of the
 # motion model's forward pass falls by 17 % at batch 1 and by 14 % at batch 4, and would rise at batch 64.
 FEW_ROWS = 512
-# The collection of variables that holds kernels cut into pieces of columns, for layers to read instead (few_rows.py).
-COLUMNS = "columns"
 
 
 class Linear(nn.Module):
@@ -38,10 +35,7 @@ class Linear(nn.Module):
         """Gives (..., features)."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", ZEROS, (self.features,))
-        x = x.astype(self.dtype)
-        if self.has_variable(COLUMNS, "kernel"):
-            return affine.add_bias(multiply_columns(x, self.get_variable(COLUMNS, "kernel")), bias)
-        return affine.add_bias(affine.linear(x, kernel), bias)
+        return affine.add_bias(affine.linear(x.astype(self.dtype), kernel), bias)
 
 
 class Conv3(nn.Module):
@@ -58,9 +52,6 @@ class Conv3(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (*(3,) * (x.ndim - 2), x.shape[-1], self.features))
         bias = self.param("bias", ZEROS, (self.features,))
         x = x.astype(self.dtype)
-        if self.has_variable(COLUMNS, "kernel"):
-            rows = _taps(x, self.stride)
-            return affine.add_bias(multiply_columns(rows, self.get_variable(COLUMNS, "kernel")), bias)
         y = _convolve(x, kernel, self.stride) if x.dtype == jnp.float32 else conv_xla.conv(x, kernel, self.stride, 1)
         return affine.add_bias(y, bias)
 
@@ -75,23 +66,10 @@ def _convolve(x: Array, kernel: Array, stride: int) -> Array:
         return convolve(x, kernel)
 
     def multiply(x: Array, kernel: Array) -> Array:
-        rows = _taps(x, stride).reshape(x.shape[0] * length, -1)
+        x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
+        taps = [lax.slice_in_dim(x, i, i + stride * (length - 1) + 1, stride, axis=1) for i in range(3)]
+        rows = jnp.concatenate(taps, -1).reshape(x.shape[0] * length, -1)
         y = jnp.matmul(rows, kernel.reshape(-1, kernel.shape[-1]), precision="highest")
         return y.reshape(x.shape[0], length, -1)
 
     return jax.lax.platform_dependent(x, kernel, cpu=multiply, default=convolve)
-
-
-def _taps(x: Float[Array, "b t c"], stride: int) -> Float[Array, "b t2 3*c"]:
-    """Each position of a convolution's output with the three of its input side by side; the stride divides the length."""
-    length = x.shape[1] // stride
-    x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
-    taps = [lax.slice_in_dim(x, i, i + stride * (length - 1) + 1, stride, axis=1) for i in range(3)]
-    return jnp.concatenate(taps, -1)
-
-
-def multiply_columns(x: Float[Array, "*dims i"], pieces: Sequence[Float[Array, "i _"]]) -> Float[Array, "*dims o"]:
-    """Gives x @ concatenate(pieces, -1), a product a piece: XLA's CPU backend shares them between its threads."""
-    rows = x.reshape(-1, x.shape[-1])
-    y = jnp.concatenate([jnp.matmul(rows, piece, precision="highest") for piece in pieces], -1)
-    return y.reshape(*x.shape[:-1], -1)

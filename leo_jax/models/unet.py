@@ -13,11 +13,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from leo_jax.models.affine import FEW_ROWS, ZEROS, Conv3, Linear
+from leo_jax.models.affine import ZEROS, Conv3, Linear
 from leo_jax.ops.conv_xla import precision_of
-
-# The collection of variables that holds what blocks make of a step's embedding, made beforehand (few_rows.py).
-EMBEDDED = "embedded"
 
 
 def time_embedding(t: Int[Array, " b"] | Float[Array, " b"], width: int) -> Float[Array, "b w"]:
@@ -51,18 +48,11 @@ class GroupNorm(nn.Module):
             return jnp.repeat(mean, channels // self.groups, -1)
 
         # Over positions first, then over a group's channels; one factor and one term a channel: each is quicker on a CPU.
-        mean = over_groups(_over_positions(y))
-        variance = over_groups(_over_positions(jnp.square(y - mean[:, None])))
+        mean = over_groups(y.mean(1))
+        variance = over_groups(jnp.square(y - mean[:, None]).mean(1))
         factor = scale[None] * jax.lax.rsqrt(variance + 1e-5)
         term = bias[None] - mean * factor
         return (y * factor[:, None] + term[:, None]).reshape(x.shape).astype(x.dtype)
-
-
-def _over_positions(y: Float[Array, "b n c"]) -> Float[Array, "b c"]:
-    """Mean over positions; of few rows as a product: on a CPU it takes less than YNNPACK's sums, whose calls cost 7 µs each."""
-    if y.shape[0] * y.shape[1] > FEW_ROWS:
-        return y.mean(1)
-    return jnp.einsum("n,bnc->bc", jnp.full(y.shape[1], 1 / y.shape[1], y.dtype), y, precision="highest")
 
 
 class ResBlock(nn.Module):
@@ -80,10 +70,7 @@ class ResBlock(nn.Module):
         h = nn.silu(GroupNorm(self.groups, name="norm_in")(x))
         h = Conv3(self.features, dtype=self.dtype, name="conv_in")(h)
         size = self.features * (2 if self.scale_shift else 1)
-        if self.has_variable(EMBEDDED, "embed_of_step"):
-            e: Array = self.get_variable(EMBEDDED, "embed_of_step")
-        else:
-            e = Linear(size, self.dtype, name="embed")(nn.silu(embedding))
+        e = Linear(size, self.dtype, name="embed")(nn.silu(embedding))
         e = e.reshape(e.shape[0], *(1,) * dims, size)
         norm = GroupNorm(self.groups, name="norm_out")
         if self.scale_shift:
