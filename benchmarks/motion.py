@@ -1,6 +1,6 @@
 """Speed of the motion model on this machine: sampling at batch 1 and 64, and a training step at batch 64.
 
-    python benchmarks/motion.py [--repetitions 7] [--steps 50] [--jobs sample,step] [--batches 1,64]
+    python benchmarks/motion.py [--repetitions 7] [--steps 5] [--jobs sample,step] [--batches 1,64]
 
 The network is the full one: 44 356 756 parameters, 64 codes of 20. Each job's time is divided by the time that the rate of a
 2048³ matrix product would need for its FLOPs or, where that is larger (batch 1), by the time to read all weights once a
@@ -8,7 +8,7 @@ step, as a matrix-vector product of their size does: the mean of ten in a row, s
 Both are measured beside each repetition, so that what else runs here slows both.
 
 FLOPs are those of the mathematical operations; a training step's are three times its forward pass's, and its optimiser (Adam
-and an EMA) counts for nothing. A sampling has as many steps as `leo sample` takes by default: some work is done once for all.
+and an EMA) counts for nothing.
 
 The last column is the median ratio of CPU seconds instead of seconds: on a machine with other work it is the one that repeats. It
 does not tell whether the cores work at the same time.
@@ -130,7 +130,7 @@ def time_job(job, product, stream, repetitions):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=50, help="DDIM steps in a timed sampling")
+    parser.add_argument("--steps", type=int, default=5, help="DDIM steps in a timed sampling")
     parser.add_argument("--jobs", default="sample,step")
     parser.add_argument("--batches", default="1,64", help="of sampling; a training step takes the last")
     args = parser.parse_args()
